@@ -1,0 +1,25 @@
+"""Backends by name: the only place that knows that backends exist.
+
+A formula is written once, in the vocabulary of :class:`Backend`, and runs on
+
+========== ============================================================ =========================
+name       arrays                                                       numbers
+========== ============================================================ =========================
+numpy      ``numpy.ndarray`` (also complex, for the complex step)       float64, float32 if asked
+cupy       ``cupy.ndarray``                                             as numpy, on the GPU
+jax        ``jax.Array`` (x64 must be switched on)                      float64
+torch      ``torch.Tensor``                                             float64
+strict     ``array_api_strict`` on its second device                    float64
+autograd   ``autograd.numpy`` boxes over NumPy                          float64
+rational   object arrays of ``flint.fmpq``                              exact, host only
+interval   object arrays of ``flint.arb`` balls                         enclosures, host only
+========== ============================================================ =========================
+"""
+
+from refimpl.arrays.backend import Backend as Backend
+from refimpl.arrays.backend import backend as backend
+from refimpl.arrays.backend import to_numpy as to_numpy
+from refimpl.arrays.linalg import Factor as Factor
+from refimpl.arrays.linalg import factor as factor
+from refimpl.arrays.linalg import factor_spd as factor_spd
+from refimpl.arrays.linalg import solve_spd as solve_spd

@@ -1,0 +1,129 @@
+"""The lower-level solution w(λ), to rounding: Newton with a line search on ‖r(λ, w)‖²."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from refimpl.arrays import Factor, factor, factor_spd
+from refimpl.arrays.backend import Array
+from refimpl.errors import BadInput, NotConverged
+from refimpl.problem import Problem
+
+ARMIJO = 10_000  # a step must give 1/ARMIJO of the decrease that Newton's model predicts
+HALVINGS = 30
+
+
+@dataclass(frozen=True)
+class LowerSolution:
+    """w with its residual r(λ, w), the Newton correction −(∂_w r)⁻¹ r still left at w, and ∂_w r factorised there."""
+
+    w: Array
+    residual: Array
+    correction: Array
+    factor: Factor
+    jacobian: Array
+    steps: int
+
+
+def factorised(problem: Problem, lam: Array, w: Array) -> tuple[Array, Factor]:
+    """∂_w r at (λ, w), dense, and its factorisation: Cholesky for a minimisation, LU for a fixed point."""
+    jacobian = problem.residual_w(lam, w).dense()
+    return jacobian, (factor_spd if problem.symmetric else factor)(problem.backend, jacobian)
+
+
+def rounding_floor(problem: Problem, lam: Array, w: Array, jacobian: Array) -> Array:
+    """Size to which ‖r‖ can be brought in floating point: 10 d eps (‖∂_w r‖_F ‖w‖ + ‖r(λ, 0)‖); 0 where exact."""
+    B = problem.backend
+    if B.exact:
+        return 0 * B.sum(w)
+    frobenius = B.sqrt(B.sum(B.sum(jacobian * jacobian)))
+    return 10 * problem.d * B.eps * (frobenius * B.norm(w) + B.norm(problem.residual(lam, 0 * w)))
+
+
+def solve_lower(
+    problem: Problem, lam: Array, start: Array | None = None, *, max_steps: int = 100
+) -> LowerSolution:
+    """w(λ) from ``start`` (the origin by default), over any leading axes of λ.
+
+    Stops at the rounding floor of r, and polishes once; ``NotConverged`` where that is not reached. Where ∂_w r is not positive definite for a minimisation, ``HypothesisViolated``.
+    On exact backends two Newton steps must give r = 0 exactly, which holds where r is affine in w.
+    Cost per step: one dense Jacobian, one factorisation, a few residuals.
+    """
+    B = problem.backend
+    w = problem.w(start)
+    w = B.broadcast(w, (*lam.shape[:-1], problem.d)) if w.ndim < lam.ndim else w
+    r = problem.residual(lam, w)
+    for step in range(max_steps + 1):
+        jacobian, fact = factorised(problem, lam, w)
+        correction = -fact.solve(r)
+        floor = rounding_floor(problem, lam, w, jacobian)
+        if bool(B.xp.all(B.dot(r, r) <= floor * floor)):
+            found = LowerSolution(w, r, correction, fact, jacobian, step)
+            return found if B.exact else _polished(problem, lam, found)
+        if step == (2 if B.exact else max_steps):
+            break
+        if B.exact:  # nothing to search: an affine r is solved by the full step
+            w = w + correction
+            r = problem.residual(lam, w)
+        else:
+            w, r = _line_search(problem, lam, w, r, correction, floor)
+    if B.exact:
+        raise BadInput(
+            "the lower level has no closed form over the rationals",
+            measured="r(λ, w) != 0 after two Newton steps",
+            required="r affine in w (quadratic lower levels)",
+            advice="use float64; its certificate evaluates the same formulas over balls",
+        )
+    raise _not_converged(problem, r, floor)
+
+
+def _polished(problem: Problem, lam: Array, found: LowerSolution) -> LowerSolution:
+    """One more correction with the factorisation at hand, kept in the lanes where it decreases ‖r‖."""
+    B = problem.backend
+    w = found.w + found.correction
+    r = problem.residual(lam, w)
+    better = (B.dot(r, r) < B.dot(found.residual, found.residual))[..., None]
+    w, r = B.where(better, w, found.w), B.where(better, r, found.residual)
+    return replace(found, w=w, residual=r, correction=-found.factor.solve(r))
+
+
+def _line_search(
+    problem: Problem, lam: Array, w: Array, r: Array, p: Array, floor: Array
+) -> tuple[Array, Array]:
+    """w + t p with t halved, separately in every lane, until ‖r‖² decreases by Armijo's share.
+
+    Lanes at their rounding floor stay where they are. Where no t helps, ``NotConverged``.
+    """
+    B, xp = problem.backend, problem.backend.xp
+    before = B.dot(r, r)
+    done = before <= floor * floor
+    t = B.where(done, 0 * before, 0 * before + 1)
+    for _ in range(HALVINGS):
+        trial = w + t[..., None] * p
+        r_trial = problem.residual(lam, trial)
+        enough = done | (B.dot(r_trial, r_trial) <= (1 - 2 * t / ARMIJO) * before)
+        if bool(xp.all(enough)):
+            return trial, r_trial
+        t = B.where(enough, t, t / 2)
+    raise _not_converged(problem, r, floor)
+
+
+def require_solved(problem: Problem, lam: Array, w: Array) -> LowerSolution:
+    """w checked to solve r(λ, w) = 0 to its rounding floor, and left as it is; else ``NotConverged``."""
+    B = problem.backend
+    r = problem.residual(lam, w)
+    jacobian, fact = factorised(problem, lam, w)
+    floor = rounding_floor(problem, lam, w, jacobian)
+    if not bool(B.xp.all(B.dot(r, r) <= floor * floor)):
+        raise _not_converged(problem, r, floor)
+    return LowerSolution(w, r, -fact.solve(r), fact, jacobian, 0)
+
+
+def _not_converged(problem: Problem, r: Array, floor: Array) -> NotConverged:
+    B = problem.backend
+    return NotConverged(
+        "the lower level is not solved",
+        measured=f"‖r‖ = {float(B.xp.max(B.norm(r))):.3e}",
+        required=f"‖r‖ <= {float(B.xp.max(floor)):.3e}, its rounding floor",
+        advice="iterate further, start nearer, or check that G is smooth and strongly convex: problem.check(lam, w)",
+    )

@@ -1,0 +1,207 @@
+"""Objectives f(λ, w) and maps Φ(λ, w) with explicit first and second derivatives.
+
+λ has shape (..., n), w has shape (..., d), in C order; leading axes broadcast. n = 0 is legal.
+Derivative names follow the hypergradient: ``cross`` is ∇²_{λw} f, an n x d matrix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
+
+from refimpl.arrays import Backend, backend
+from refimpl.arrays.backend import Array
+from refimpl.errors import BadInput
+from refimpl.operators import Operator, identity
+from refimpl.spaces import Indices, Space
+
+
+class Movable:
+    """A frozen dataclass whose arrays and numbers can be moved to another backend, exactly where it is exact."""
+
+    backend: Backend
+
+    def to(self, name: str | Backend, *, dtype: str = "float64", device: str | None = None) -> Self:
+        """The same mathematical object on another backend ("cupy", "rational", "interval", "jax", …)."""
+        target = backend(name, dtype=dtype, device=device)
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
+        moved = {f.name: _moved(getattr(self, f.name), target, f.name) for f in fields if f.init}
+        return dataclasses.replace(self, **moved)  # type: ignore[type-var]
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Leading axes of the data themselves."""
+        return ()
+
+
+def _moved(value: Any, target: Backend, name: str) -> Any:
+    if isinstance(value, Backend):
+        return target
+    if isinstance(value, Movable):
+        return value.to(target)
+    if isinstance(value, tuple):
+        return tuple(_moved(v, target, name) for v in value)
+    if value is None or isinstance(value, str | bool | int | Space):
+        return value
+    if callable(value):
+        if target.name in ("numpy", "autograd"):
+            return value
+        raise BadInput(
+            f"an objective made from a bare function cannot move to backend {target.name!r}",
+            measured=f"field {name!r} is a Python function differentiated by autograd",
+            required="explicit grad_w, grad_lam, hess_ww and cross",
+            advice="subclass refimpl.Objective and write these four derivatives in the backend's vocabulary",
+        )
+    if getattr(value, "ndim", None) is None:
+        return target.scalar(value)
+    if "int" in str(value.dtype):
+        return target.indices(value)
+    return target.asarray(value)
+
+
+class Objective(Movable, ABC):
+    """A twice differentiable function f(λ, w), possibly a finite mean Σ_k p_k f.at(s_k)."""
+
+    n: int
+    d: int
+
+    @property
+    def lead(self) -> int:
+        """Number of leading axes that the data themselves carry (after ``at`` with an array of points)."""
+        return 0
+
+    @property
+    def space(self) -> Space:
+        """The finite space over which f is an expectation; one point where there is no randomness."""
+        return Indices(1)
+
+    def at(self, sample: Any) -> Objective:
+        """f at the given points of ``space``: an objective whose data carry the points' leading axes."""
+        return self
+
+    @abstractmethod
+    def value(self, lam: Array, w: Array) -> Array:
+        """f(λ, w), (...)."""
+
+    @abstractmethod
+    def grad_lam(self, lam: Array, w: Array) -> Array:
+        """∇_λ f, (..., n)."""
+
+    @abstractmethod
+    def grad_w(self, lam: Array, w: Array) -> Array:
+        """∇_w f, (..., d)."""
+
+    @abstractmethod
+    def hess_ww(self, lam: Array, w: Array) -> Operator:
+        """∇²_ww f, symmetric d x d."""
+
+    @abstractmethod
+    def cross(self, lam: Array, w: Array) -> Operator:
+        """∇²_λw f, n x d: ``C @ v`` is in Rⁿ, ``C.T @ u`` is in R^d."""
+
+    def bounds(self, region: Any) -> Any:
+        """Proved ``refimpl.constants.Bounds`` of this objective's derivatives over a region."""
+        raise _no_bounds(self)
+
+    def lead_of(self, lam: Array, w: Array) -> int:
+        """Leading axes of a derivative at (λ, w): the longest of the point's and the data's."""
+        return max(lam.ndim - 1, w.ndim - 1, self.lead)
+
+
+class Map(Movable, ABC):
+    """A differentiable map w ↦ Φ(λ, w) of R^d with parameters λ."""
+
+    n: int
+    d: int
+
+    @property
+    def lead(self) -> int:
+        return 0
+
+    @property
+    def space(self) -> Space:
+        return Indices(1)
+
+    def at(self, sample: Any) -> Map:
+        return self
+
+    @abstractmethod
+    def value(self, lam: Array, w: Array) -> Array:
+        """Φ(λ, w), (..., d)."""
+
+    @abstractmethod
+    def d_w(self, lam: Array, w: Array) -> Operator:
+        """∂_w Φ, d x d."""
+
+    @abstractmethod
+    def d_lam(self, lam: Array, w: Array) -> Operator:
+        """∂_λ Φ, d x n."""
+
+    def bounds(self, region: Any) -> Any:
+        """Proved ``refimpl.constants.MapBounds`` of this map's Jacobians over a region."""
+        raise _no_bounds(self)
+
+
+def _no_bounds(thing: Any) -> BadInput:
+    return BadInput(
+        "no constants are known for this family",
+        measured=type(thing).__name__,
+        required="a bounds(region) method with proved constants",
+        advice="use a family of refimpl.zoo, or write bounds(region) and test it by hunting",
+    )
+
+
+@dataclass(frozen=True)
+class DescentMap(Map):
+    """Φ(λ, w) = w − η ∇_w G(λ, w): one gradient step on the lower level (contraction, (3))."""
+
+    lower: Objective
+    step: Any
+    backend: Backend = Backend()
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        return self.lower.n
+
+    @property
+    def d(self) -> int:  # type: ignore[override]
+        return self.lower.d
+
+    @property
+    def lead(self) -> int:
+        return self.lower.lead
+
+    @property
+    def space(self) -> Space:
+        return self.lower.space
+
+    def at(self, sample: Any) -> DescentMap:
+        return dataclasses.replace(self, lower=self.lower.at(sample))
+
+    def value(self, lam: Array, w: Array) -> Array:
+        return w - self.step * self.lower.grad_w(lam, w)
+
+    def d_w(self, lam: Array, w: Array) -> Operator:
+        return identity(self.backend, self.d) + (-self.step) * self.lower.hess_ww(lam, w)
+
+    def d_lam(self, lam: Array, w: Array) -> Operator:
+        return (-self.step) * self.lower.cross(lam, w).T
+
+
+def descent_map(lower: Objective, step: float) -> DescentMap:
+    """w ↦ w − step ∇_w G; a contraction with q = max(|1−step μ|, |1−step L|) where μI ≤ ∇²_ww G ≤ LI."""
+    if not step > 0:
+        raise BadInput(
+            "the step must be positive", measured=step, required="> 0", advice="2/(mu + L) is the best one"
+        )
+    return DescentMap(lower, lower.backend.scalar(step), lower.backend)
+
+
+def hypergradient(upper: Objective, lower: Objective, lam: Array, w: Array) -> Array:
+    """∇f(λ) = ∇_λF − ∇²_λw G (∇²_ww G)⁻¹ ∇_wF at w = w(λ): the definition, in two lines (reweighting, (11))."""
+    from refimpl.arrays import solve_spd
+
+    v = solve_spd(lower.backend, lower.hess_ww(lam, w).dense(), upper.grad_w(lam, w))
+    return upper.grad_lam(lam, w) - lower.cross(lam, w) @ v

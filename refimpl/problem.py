@@ -1,0 +1,172 @@
+"""Bilevel problems: an upper objective, and a lower level given by an equation r(λ, w) = 0.
+
+Both kinds of lower level are one thing, a residual with its two Jacobians:
+
+=================== ==================== ================ ==================
+problem             r(λ, w)              ∂_w r            ∂_λ r
+=================== ==================== ================ ==================
+BilevelProblem      ∇_w G                ∇²_ww G          (∇²_λw G)ᵀ
+FixedPointProblem   w − Φ(λ, w)          I − ∂_w Φ        −∂_λ Φ
+=================== ==================== ================ ==================
+
+With (∂_w r)ᵀ v = ∇_wF the hypergradient is ∇_λF − (∂_λ r)ᵀ v for both (contraction, (4); reweighting, (11)).
+The adjoint v of a minimisation and v_Φ of its descent map are two vectors: v_Φ = v/η.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from refimpl.arrays import Backend
+from refimpl.arrays.backend import Array
+from refimpl.errors import BadInput, HypothesisViolated
+from refimpl.objective import Map, Movable, Objective, descent_map
+from refimpl.operators import Operator, identity
+
+
+@dataclass(frozen=True)
+class Box(Movable):
+    """Λ = {λ : low <= λ <= high}, with open=True {low < λ < high}; bounds (n,) or numbers."""
+
+    low: Any
+    high: Any
+    open: bool = False
+
+    def require(self, lam: Array, backend: Backend) -> None:
+        xp = backend.xp
+        inside = (lam > self.low) & (lam < self.high) if self.open else (lam >= self.low) & (lam <= self.high)
+        if lam.shape[-1] and not bool(xp.all(inside)):
+            raise HypothesisViolated(
+                "λ is outside its set",
+                measured=f"smallest entry {float(xp.min(lam)):.6g}, largest {float(xp.max(lam)):.6g}",
+                required=f"{'open ' if self.open else ''}box [{self.low}, {self.high}]",
+                advice="project λ onto the set, or use the family's log-parametrised variant, which has no constraint",
+            )
+
+
+class Problem(Movable):
+    """min over λ of f(λ) = F(λ, w(λ)), where w(λ) solves r(λ, w) = 0."""
+
+    upper: Objective
+    domain: Box | None
+    symmetric: bool  # is ∂_w r symmetric positive definite at solutions?
+
+    @property
+    def n(self) -> int:
+        return self.upper.n
+
+    @property
+    def d(self) -> int:
+        return self.upper.d
+
+    @abstractmethod
+    def residual(self, lam: Array, w: Array) -> Array:
+        """r(λ, w), (..., d); zero exactly at the lower-level solution."""
+
+    @abstractmethod
+    def residual_w(self, lam: Array, w: Array) -> Operator:
+        """∂_w r, d x d."""
+
+    @abstractmethod
+    def residual_lam(self, lam: Array, w: Array) -> Operator:
+        """∂_λ r, d x n."""
+
+    def hypergradient_at(self, lam: Array, w: Array, v: Array) -> Array:
+        """∇_λF − (∂_λ r)ᵀ v: the hypergradient when w = w(λ) and v is the adjoint there."""
+        return self.upper.grad_lam(lam, w) - self.residual_lam(lam, w).T @ v
+
+    def lam(self, lam: Any) -> Array:
+        """λ checked: backend, shape, dtype, finite, inside Λ."""
+        lam = self.backend.vector(lam, self.n, "lam")
+        if self.domain is not None:
+            self.domain.require(lam, self.backend)
+        return lam
+
+    def w(self, w: Any) -> Array:
+        """w checked: backend, shape, dtype, finite; None is the origin."""
+        return self.backend.zeros((self.d,)) if w is None else self.backend.vector(w, self.d, "w")
+
+    def _require_same_sizes(self, lower: Objective | Map) -> None:
+        if (lower.n, lower.d) != (self.upper.n, self.upper.d) or lower.backend != self.upper.backend:
+            raise BadInput(
+                "the two levels do not fit together",
+                measured=f"upper (n={self.upper.n}, d={self.upper.d}, {self.upper.backend}), "
+                f"lower (n={lower.n}, d={lower.d}, {lower.backend})",
+                required="the same n, d and backend",
+                advice="build both levels over the same (λ, w); move both with .to(...)",
+            )
+
+
+@dataclass(frozen=True)
+class BilevelProblem(Problem):
+    """The lower level minimises G(λ, ·), strongly convex: r = ∇_wG.
+
+    ``name`` and ``start`` (a λ to begin with) are the family's; neither enters any formula.
+    """
+
+    upper: Objective
+    lower: Objective
+    domain: Box | None = None
+    name: str = "bilevel problem"
+    initial: Any = None
+
+    symmetric = True
+
+    def __post_init__(self) -> None:
+        self._require_same_sizes(self.lower)
+
+    @property
+    def backend(self) -> Backend:  # type: ignore[override]
+        return self.lower.backend
+
+    def start(self) -> Array:
+        """A λ to begin with: the family's, else the origin."""
+        return self.backend.zeros((self.n,)) if self.initial is None else self.initial
+
+    def residual(self, lam: Array, w: Array) -> Array:
+        return self.lower.grad_w(lam, w)
+
+    def residual_w(self, lam: Array, w: Array) -> Operator:
+        return self.lower.hess_ww(lam, w)
+
+    def residual_lam(self, lam: Array, w: Array) -> Operator:
+        return self.lower.cross(lam, w).T
+
+    def as_fixed_point(self, step: float) -> FixedPointProblem:
+        """The same lower level as the fixed point of w − step ∇_wG; its adjoint is v/step."""
+        phi = descent_map(self.lower, step)
+        return FixedPointProblem(self.upper, phi, self.domain, self.name, self.initial)
+
+
+@dataclass(frozen=True)
+class FixedPointProblem(Problem):
+    """The lower level is the fixed point of a contraction Φ(λ, ·): r = w − Φ(λ, w)."""
+
+    upper: Objective
+    phi: Map
+    domain: Box | None = None
+    name: str = "fixed-point problem"
+    initial: Any = None
+
+    symmetric = False
+
+    def __post_init__(self) -> None:
+        self._require_same_sizes(self.phi)
+
+    @property
+    def backend(self) -> Backend:  # type: ignore[override]
+        return self.phi.backend
+
+    start = BilevelProblem.start
+
+    def residual(self, lam: Array, w: Array) -> Array:
+        return w - self.phi.value(lam, w)
+
+    def residual_w(self, lam: Array, w: Array) -> Operator:
+        eye = identity(self.backend, self.d)
+        return eye + (-1) * self.phi.d_w(lam, w)
+
+    def residual_lam(self, lam: Array, w: Array) -> Operator:
+        return (-1) * self.phi.d_lam(lam, w)

@@ -1,0 +1,3 @@
+"""Families of problems with explicit derivatives and per-instance constants."""
+
+from refimpl.zoo import quadratic as quadratic
