@@ -1,9 +1,13 @@
 """refimpl: exact hypergradients, exact dropout moments, and the means to check others against them."""
 
+from refimpl import approximate as approximate
+from refimpl import solvers as solvers
 from refimpl import zoo as zoo
+from refimpl.checks import check_derivatives as check_derivatives
 from refimpl.exact import Hypergradient as Hypergradient
 from refimpl.exact import exact_hypergradient as exact_hypergradient
 from refimpl.functions import from_function as from_function
+from refimpl.functions import map_from_function as map_from_function
 from refimpl.objective import Map as Map
 from refimpl.objective import Objective as Objective
 from refimpl.problem import BilevelProblem as BilevelProblem

@@ -42,9 +42,8 @@ def corrupt_labels(
     mask = np.zeros(y.shape, dtype=bool)
     mask[rng.choice(y.size, size=round(share * y.size), replace=False)] = True
     corrupted = y.astype(np.int64)
-    shift = rng.integers(
-        1, classes, size=np.count_nonzero(mask)
-    )  # uniform on 1 … classes-1: never the same class
+    # A shift is uniform on 1 … classes-1: never back to the same class, and equally often to each other one.
+    shift = rng.integers(1, classes, size=np.count_nonzero(mask))
     corrupted[mask] = (corrupted[mask] + shift) % classes
     return corrupted, mask
 

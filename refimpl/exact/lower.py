@@ -8,9 +8,7 @@ from refimpl.arrays import Factor, factor, factor_spd
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, NotConverged
 from refimpl.problem import Problem
-
-ARMIJO = 10_000  # a step must give 1/ARMIJO of the decrease that Newton's model predicts
-HALVINGS = 30
+from refimpl.solvers.newton import line_search
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,8 @@ def solve_lower(
 ) -> LowerSolution:
     """w(λ) from ``start`` (the origin by default), over any leading axes of λ.
 
-    Stops at the rounding floor of r, and polishes once; ``NotConverged`` where that is not reached. Where ∂_w r is not positive definite for a minimisation, ``HypothesisViolated``.
+    Stops at the rounding floor of r, and polishes once; ``NotConverged`` where that is not reached. Where
+    ∂_w r is not positive definite for a minimisation, ``HypothesisViolated``.
     On exact backends two Newton steps must give r = 0 exactly, which holds where r is affine in w.
     Cost per step: one dense Jacobian, one factorisation, a few residuals.
     """
@@ -66,7 +65,7 @@ def solve_lower(
             w = w + correction
             r = problem.residual(lam, w)
         else:
-            w, r = _line_search(problem, lam, w, r, correction, floor)
+            w, r = line_search(problem, lam, w, r, correction, B.dot(r, r) <= floor * floor)
     if B.exact:
         raise BadInput(
             "the lower level has no closed form over the rationals",
@@ -85,27 +84,6 @@ def _polished(problem: Problem, lam: Array, found: LowerSolution) -> LowerSoluti
     better = (B.dot(r, r) < B.dot(found.residual, found.residual))[..., None]
     w, r = B.where(better, w, found.w), B.where(better, r, found.residual)
     return replace(found, w=w, residual=r, correction=-found.factor.solve(r))
-
-
-def _line_search(
-    problem: Problem, lam: Array, w: Array, r: Array, p: Array, floor: Array
-) -> tuple[Array, Array]:
-    """w + t p with t halved, separately in every lane, until ‖r‖² decreases by Armijo's share.
-
-    Lanes at their rounding floor stay where they are. Where no t helps, ``NotConverged``.
-    """
-    B, xp = problem.backend, problem.backend.xp
-    before = B.dot(r, r)
-    done = before <= floor * floor
-    t = B.where(done, 0 * before, 0 * before + 1)
-    for _ in range(HALVINGS):
-        trial = w + t[..., None] * p
-        r_trial = problem.residual(lam, trial)
-        enough = done | (B.dot(r_trial, r_trial) <= (1 - 2 * t / ARMIJO) * before)
-        if bool(xp.all(enough)):
-            return trial, r_trial
-        t = B.where(enough, t, t / 2)
-    raise _not_converged(problem, r, floor)
 
 
 def require_solved(problem: Problem, lam: Array, w: Array) -> LowerSolution:

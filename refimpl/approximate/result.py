@@ -1,0 +1,83 @@
+"""What an approximation returns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from refimpl.arrays.backend import Array
+from refimpl.errors import BadInput
+from refimpl.exact import Hypergradient
+from refimpl.objective import Map
+from refimpl.problem import Problem
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """An approximate hypergradient; always of kind "estimated".
+
+    value (..., n); w (..., d) the lower iterate used; v (..., d) the adjoint iterate, None for unrolled methods.
+    residual_lower = ‖r(λ, w)‖; residual_adjoint = ‖∇_wF − (∂_w r)ᵀ v‖ at w, None without v.
+    calls: derivative calls by quantity, residual checks not counted (see ``refimpl.counting``).
+    curve: ‖value_i − exact‖ per iterate i of the method, where ``exact`` was given; its index is the method's.
+    """
+
+    value: Array
+    w: Array
+    v: Array | None
+    residual_lower: Array
+    residual_adjoint: Array | None
+    calls: dict[str, int]
+    curve: Array | None
+    kind: str = "estimated"
+
+
+def finished(
+    problem: Problem,
+    lam: Array,
+    value: Array,
+    w: Array,
+    tally: Counter[str],
+    *,
+    v: Array | None = None,
+    adjoint_residual: Array | None = None,
+    curve: Array | None = None,
+) -> Approximation:
+    """The result with its residuals; ``problem`` is the uncounted one, so that reporting costs no calls."""
+    return Approximation(
+        value=value,
+        w=w,
+        v=v,
+        residual_lower=_norm(problem, problem.residual(lam, w)),
+        residual_adjoint=None if adjoint_residual is None else _norm(problem, adjoint_residual),
+        calls=dict(sorted(tally.items())),
+        curve=curve,
+    )
+
+
+def _norm(problem: Problem, x: Array) -> Any:
+    """Euclidean norm; over the rationals, where square roots do not stay, the float nearest to it."""
+    B = problem.backend
+    return float(B.dot(x, x)) ** 0.5 if B.exact else B.norm(x)
+
+
+def start_point(problem: Problem, lam: Array, w0: Any) -> tuple[Array, Map | None]:
+    """w_0 and, where it depends on λ, its map: ``w0`` is None (the origin), an array (..., d), or a Map Φ_0(λ)."""
+    origin = problem.w(None)
+    if isinstance(w0, Map):
+        if (w0.n, w0.d) != (problem.n, problem.d):
+            raise BadInput(
+                "the starting map does not fit the problem",
+                measured=f"n = {w0.n}, d = {w0.d}",
+                required=f"n = {problem.n}, d = {problem.d}",
+                advice="w0 = λ (solvers.IdentityStart) needs n = d",
+            )
+        return w0.value(lam, origin), w0
+    return problem.w(w0), None
+
+
+def errors_against(problem: Problem, exact: Hypergradient | Array, values: Array) -> Array:
+    """‖values[i] − exact‖ along the first axis."""
+    reference = exact.value if isinstance(exact, Hypergradient) else exact
+    return problem.backend.norm(values - reference)

@@ -1,0 +1,179 @@
+"""Gradient descent, heavy ball and fixed-point iteration: solvers whose step is a differentiable map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from refimpl.arrays import Backend, to_numpy
+from refimpl.arrays.backend import Array
+from refimpl.constants import Region, best_step
+from refimpl.errors import BadInput
+from refimpl.objective import Map, descent_map
+from refimpl.operators import Operator
+from refimpl.problem import BilevelProblem, FixedPointProblem, Problem
+from refimpl.solvers.lower import Iteration, require_count
+
+
+@dataclass(frozen=True)
+class FixedPoint(Iteration):
+    """w ← Φ(λ, w), ``steps`` times (contraction, (6) with η = 1). Error <= q^t ‖w_0 − w(λ)‖."""
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        require_count(self.steps, "steps")
+
+    def map(self, problem: Problem, lam: Array, w0: Array) -> Map:
+        if not isinstance(problem, FixedPointProblem):
+            raise BadInput(
+                "FixedPoint needs a map",
+                measured=type(problem).__name__,
+                required="FixedPointProblem",
+                advice="use GradientDescent, or problem.as_fixed_point(step)",
+            )
+        return problem.phi
+
+
+@dataclass(frozen=True)
+class GradientDescent(Iteration):
+    """w ← w − step ∇_wG(λ, w), ``steps`` times (reweighting, (15) with ∇_v).
+
+    ``step=None`` takes 2/(μ + L) from the family's proved constants on a ball that contains every iterate.
+    """
+
+    steps: int
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        require_count(self.steps, "steps")
+
+    def prepared(self, problem: Problem, lam: Array, w0: Array) -> GradientDescent:
+        return self if self.step is not None else replace(self, step=proved_step(problem, lam, w0))
+
+    def map(self, problem: Problem, lam: Array, w0: Array) -> Map:
+        lower = _minimisation(problem, type(self).__name__).lower
+        step = self.prepared(problem, lam, w0).step
+        assert step is not None
+        return descent_map(lower, step)
+
+
+@dataclass(frozen=True)
+class HeavyBall(Iteration):
+    """w ← w − step ∇_wG(λ, w) + momentum (w − w_prev), on states (w, w_prev), from w_prev = w_0.
+
+    What is linearised is the map of the pair: its Jacobian is 2d x 2d (B. Polyak, 1964).
+    """
+
+    steps: int
+    step: float | None = None
+    momentum: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_count(self.steps, "steps")
+
+    def prepared(self, problem: Problem, lam: Array, w0: Array) -> HeavyBall:
+        return self if self.step is not None else replace(self, step=proved_step(problem, lam, w0))
+
+    def lift(self, w0: Array, problem: Problem) -> Array:
+        return problem.backend.concat([w0, w0])
+
+    def lift_T(self, s: Array, problem: Problem) -> Array:
+        return s[..., : problem.d] + s[..., problem.d :]
+
+    def map(self, problem: Problem, lam: Array, w0: Array) -> Map:
+        gradient_step = GradientDescent(self.steps, self.step).map(problem, lam, w0)
+        return HeavyBallMap(gradient_step, problem.backend.scalar(self.momentum), problem.backend)
+
+
+@dataclass(frozen=True)
+class HeavyBallMap(Map):
+    """(w, u) ↦ (Φ(λ, w) + β(w − u), w)."""
+
+    phi: Map
+    momentum: Any
+    backend: Backend = Backend()
+
+    @property
+    def n(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+        return self.phi.n
+
+    @property
+    def d(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+        return 2 * self.phi.d
+
+    def _halves(self, s: Array) -> tuple[Array, Array]:
+        return s[..., : self.phi.d], s[..., self.phi.d :]
+
+    def value(self, lam: Array, w: Array) -> Array:
+        w, u = self._halves(w)
+        new = self.phi.value(lam, w) + self.momentum * (w - u)
+        return self.backend.concat([new, self.backend.broadcast(w, new.shape)])
+
+    def d_w(self, lam: Array, w: Array) -> Operator:
+        inner = self.phi.d_w(lam, self._halves(w)[0])
+        B, beta = self.backend, self.momentum
+
+        def apply(s: Array) -> Array:
+            x, y = self._halves(s)
+            top = inner @ x + beta * (x - y)
+            return B.concat([top, B.broadcast(x, top.shape)])
+
+        def apply_T(s: Array) -> Array:
+            x, y = self._halves(s)
+            top = inner.T @ x + beta * x + y
+            return B.concat([top, B.broadcast(-beta * x, top.shape)])
+
+        return Operator(B, (self.d, self.d), apply, apply_T, inner.lead)
+
+    def d_lam(self, lam: Array, w: Array) -> Operator:
+        inner = self.phi.d_lam(lam, self._halves(w)[0])
+        B = self.backend
+
+        def apply(u: Array) -> Array:
+            top = inner @ u
+            return B.concat([top, 0 * top])
+
+        return Operator(B, (self.d, self.n), apply, lambda s: inner.T @ self._halves(s)[0], inner.lead)
+
+
+def _minimisation(problem: Problem, who: str) -> BilevelProblem:
+    if not isinstance(problem, BilevelProblem):
+        raise BadInput(
+            f"{who} needs a lower objective",
+            measured=type(problem).__name__,
+            required="BilevelProblem",
+            advice="use FixedPoint",
+        )
+    return problem
+
+
+def proved_step(problem: Problem, lam: Array, w0: Array) -> float:
+    """2/(μ + L) from the family's constants on the ball of centre w_0 and radius 2‖∇_wG(λ, w_0)‖/μ.
+
+    That ball holds w(λ), at most ‖∇_wG‖/μ away, and every iterate, no further from w(λ) than w_0 is.
+    """
+    lower = _minimisation(problem, "proved_step").lower
+    points_lam, points_w = np.atleast_2d(to_numpy(lam)), np.atleast_2d(to_numpy(w0))
+    if points_lam.shape[0] > 1 or points_w.shape[0] > 1:
+        raise BadInput(
+            "one proved step for many points",
+            measured=f"λ {np.shape(lam)}, w_0 {np.shape(w0)}",
+            required="a single λ and w_0",
+            advice="pass step=... explicitly for batches",
+        )
+    point = Region(points_lam[0], points_w[0])
+    mu = lower.bounds(point).hess_ww_min
+    gradient = float(np.linalg.norm(to_numpy(lower.grad_w(lam, w0))))
+    ball = Region(point.lam, point.w, 0.0, 2 * gradient / mu)
+    on_ball = lower.bounds(ball)
+    if not (mu > 0 and on_ball.hess_ww_min >= mu):
+        raise BadInput(
+            "no step can be proved for this lower level",
+            measured=f"μ >= {on_ball.hess_ww_min:.3e} on the ball, {mu:.3e} at w_0",
+            required="a strong convexity constant that holds on the whole ball",
+            advice="pass step=... explicitly, below 2/L",
+        )
+    return best_step(on_ball)

@@ -1,0 +1,213 @@
+"""Solvers of the adjoint system A v = b: A = ∇²_ww G, or (I − ∂_wΦ)ᵀ.
+
+All act over leading axes, one system per lane; a lane that has converged stays as it is. Each returns the true
+residual b − A v, recomputed: the one that conjugate gradients update drifts away from it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from refimpl.arrays import Backend, factor, factor_spd
+from refimpl.arrays.backend import Array
+from refimpl.errors import HypothesisViolated
+from refimpl.operators import Operator
+from refimpl.solvers.lower import require_count
+
+
+@dataclass(frozen=True)
+class LinearSolution:
+    """v (..., d), the residual b − A v (..., d), the steps taken, and v_0 … v_steps where they were asked for."""
+
+    v: Array
+    residual: Array
+    steps: int
+    iterates: tuple[Array, ...] = ()
+
+
+class LinearSolver(ABC):
+    """A solver of A v = b from v_0 (the origin by default)."""
+
+    @abstractmethod
+    def solve(
+        self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
+    ) -> LinearSolution:
+        """Solve; ``keep`` returns every iterate."""
+
+
+def _begin(a: Operator, b: Array, start: Array | None) -> tuple[Array, Array]:
+    """v_0 and b − A v_0, in the full leading shape."""
+    if start is None:
+        residual = a.backend.zeros(()) * (a @ b) + b if a.lead > b.ndim - 1 else b
+        return 0 * residual, residual
+    residual = b - a @ start
+    return start + 0 * residual, residual
+
+
+def _end(a: Operator, b: Array, v: Array, steps: int, iterates: list[Array]) -> LinearSolution:
+    return LinearSolution(v, b - a @ v, steps, tuple(iterates))
+
+
+def _where(B: Backend, active: Any, x: Any) -> Array:
+    """x in the active lanes, 0 elsewhere, with a vector axis to multiply by."""
+    kept = B.where(active, x, 0 * x)
+    return kept[..., None] if kept.ndim else kept
+
+
+@dataclass(frozen=True)
+class ConjugateGradient(LinearSolver):
+    """Conjugate gradients for symmetric positive definite A (Hestenes and Stiefel 1952).
+
+    Stops after ``steps``, or when ‖residual‖ <= tol ‖b‖. The A-norm of the error decreases at every step, by
+    2((√κ−1)/(√κ+1))^k in all, and it is 0 after as many steps as there are distinct eigenvalues of A
+    represented in b; the residual need not decrease. Refuses a direction of non-positive curvature.
+    """
+
+    steps: int = 1000
+    tol: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_count(self.steps, "steps")
+
+    def solve(
+        self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
+    ) -> LinearSolution:
+        if not a.symmetric:
+            raise HypothesisViolated(
+                "conjugate gradients need a symmetric matrix",
+                measured="an operator not known to be symmetric (the Jacobian of a fixed-point map)",
+                required="A = Aᵀ, positive definite",
+                advice="use NormalCG, FixedPointAdjoint or LU",
+            )
+        B = a.backend
+        x, r = _begin(a, b, start)
+        p, rr = r, B.dot(r, r)
+        enough = B.scalar(self.tol) ** 2 * B.dot(b, b)
+        iterates = [x] if keep else []
+        k = 0
+        while k < self.steps:
+            active = rr > enough
+            if not bool(B.xp.any(active)):
+                break
+            ap = a @ p
+            curvature = B.dot(p, ap)
+            _require_positive(B, curvature, active, B.dot(p, p))
+            step = _where(B, active, rr / B.where(active, curvature, 0 * curvature + 1))
+            x = x + step * p
+            r = r - step * ap
+            new = B.dot(r, r)
+            p = r + _where(B, active, new / B.where(active, rr, 0 * rr + 1)) * p
+            rr = new
+            k += 1
+            if keep:
+                iterates.append(x)
+        return _end(a, b, x, k, iterates)
+
+
+def _require_positive(B: Backend, curvature: Array, active: Array, pp: Array) -> None:
+    bad = active & ~(curvature > 0) if not B.exact else active & (curvature <= 0)
+    if bool(B.xp.any(bad)):
+        lowest = float(B.xp.min(B.where(active, curvature / B.where(active, pp, 0 * pp + 1), 0 * pp)))
+        raise HypothesisViolated(
+            "the matrix is not positive definite",
+            measured=f"curvature pᵀAp/pᵀp = {lowest:.3e} along a conjugate direction",
+            required="> 0",
+            advice="the lower level is not strongly convex here; NormalCG solves indefinite invertible systems",
+        )
+
+
+@dataclass(frozen=True)
+class NormalCG(LinearSolver):
+    """Conjugate gradients on AᵀA v = Aᵀb: for non-symmetric or indefinite A; condition κ², a waste for SPD ones.
+
+    Stops after ``steps``, or when ‖Aᵀ(b − Av)‖ <= tol ‖Aᵀb‖. Two products per step.
+    """
+
+    steps: int = 1000
+    tol: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_count(self.steps, "steps")
+
+    def solve(
+        self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
+    ) -> LinearSolution:
+        normal = Operator(
+            a.backend, a.shape, lambda v: a.T @ (a @ v), lambda v: a.T @ (a @ v), a.lead, symmetric=True
+        )
+        found = ConjugateGradient(self.steps, self.tol).solve(normal, a.T @ b, start, keep=keep)
+        return _end(a, b, found.v, found.steps, list(found.iterates))
+
+
+@dataclass(frozen=True)
+class Neumann(LinearSolver):
+    """v = η Σ_{i<K} (I − ηA)^i b: K = ``terms`` terms, K − 1 products, the step η on every term.
+
+    Error <= (1 − ημ)^K ‖b‖/μ for μI <= A <= LI, 0 < η <= 2/(L + μ). From v_0: K steps of v ← v + η(b − A v).
+    """
+
+    terms: int
+    step: float
+
+    def __post_init__(self) -> None:
+        require_count(self.terms, "terms")
+
+    def solve(
+        self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
+    ) -> LinearSolution:
+        eta = a.backend.scalar(self.step)
+        v, term = _begin(a, b, start)
+        iterates = [v] if keep else []
+        for i in range(self.terms):
+            if i:
+                term = term - eta * (a @ term)
+            v = v + eta * term
+            if keep:
+                iterates.append(v)
+        return _end(a, b, v, self.terms, iterates)
+
+
+@dataclass(frozen=True)
+class FixedPointAdjoint(LinearSolver):
+    """v ← ∂_wΦᵀ v + ∇_wF, ``steps`` times (contraction, (7) with η = 1): Neumann for A = (I − ∂_wΦ)ᵀ with step 1."""
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        require_count(self.steps, "steps")
+
+    def solve(
+        self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
+    ) -> LinearSolution:
+        return Neumann(self.steps, 1).solve(a, b, start, keep=keep)
+
+
+@dataclass(frozen=True)
+class Cholesky(LinearSolver):
+    """Dense factorisation of a symmetric positive definite A: exact up to rounding. d³/3 operations."""
+
+    def solve(
+        self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
+    ) -> LinearSolution:
+        if not a.symmetric:
+            raise HypothesisViolated(
+                "Cholesky needs a symmetric matrix",
+                measured="an operator not known to be symmetric",
+                required="A = Aᵀ, positive definite",
+                advice="use LU",
+            )
+        v = factor_spd(a.backend, a.dense()).solve(b)
+        return _end(a, b, v, 1, [v] if keep else [])
+
+
+@dataclass(frozen=True)
+class LU(LinearSolver):
+    """Dense factorisation of any invertible A: exact up to rounding. 2d³/3 operations."""
+
+    def solve(
+        self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
+    ) -> LinearSolution:
+        v = factor(a.backend, a.dense()).solve(b)
+        return _end(a, b, v, 1, [v] if keep else [])

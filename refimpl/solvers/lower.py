@@ -1,0 +1,90 @@
+"""What every lower-level solver is: a run from w_0, and, where its step is a map, that map."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from refimpl.arrays.backend import Array
+from refimpl.errors import BadInput, NotConverged
+from refimpl.objective import Map
+from refimpl.problem import Problem
+
+
+@dataclass(frozen=True)
+class Run:
+    """The end of a run: w (..., d), steps taken, and the last states that were asked for, oldest first."""
+
+    w: Array
+    steps: int
+    states: tuple[Array, ...] = ()
+
+
+class LowerSolver(ABC):
+    """A solver of r(λ, w) = 0. No solver promises convergence: callers report ‖r‖ at its result."""
+
+    @abstractmethod
+    def run(self, problem: Problem, lam: Array, w0: Array, *, keep: int | None = 0) -> Run:
+        """Run from w_0; ``keep`` states before the last one are returned (None: all of them)."""
+
+    def prepared(self, problem: Problem, lam: Array, w0: Array) -> LowerSolver:
+        """The solver with everything fixed that it takes from the problem's constants (a proved step)."""
+        return self
+
+    def map(self, problem: Problem, lam: Array, w0: Array) -> Map:
+        """The step as a map of states, for differentiation through the solver; refused where it is none."""
+        raise BadInput(
+            f"{type(self).__name__} cannot be unrolled",
+            measured="its step contains the lower level's second derivatives",
+            required="a step whose Jacobian needs second derivatives only; this one needs third derivatives",
+            advice="use approximate.implicit, which differentiates the solution instead of the solver",
+        )
+
+
+class Iteration(LowerSolver):
+    """A solver that repeats one map on states; the state begins with w. Subclasses give ``steps`` and ``map``."""
+
+    steps: int
+
+    def lift(self, w0: Array, problem: Problem) -> Array:
+        """The initial state."""
+        return w0
+
+    def lift_T(self, s: Array, problem: Problem) -> Array:
+        """Transpose of the derivative of ``lift``."""
+        return s
+
+    def run(self, problem: Problem, lam: Array, w0: Array, *, keep: int | None = 0) -> Run:
+        step = self.map(problem, lam, w0)
+        state = self.lift(w0, problem)
+        kept: deque[Array] = deque(maxlen=keep)
+        for _ in range(self.steps):
+            kept.append(state)
+            state = step.value(lam, state)
+        require_finite(problem, state, f"{type(self).__name__} after {self.steps} steps")
+        return Run(state[..., : problem.d], self.steps, (*kept, state))
+
+
+def require_finite(problem: Problem, x: Array, where: str) -> None:
+    """Divergence is an error, not a result."""
+    B = problem.backend
+    if B.ordered and not B.exact and not bool(B.xp.all(B.xp.isfinite(x))):
+        raise NotConverged(
+            "the iteration diverged",
+            measured=f"NaN or infinite entries in {where}",
+            required="finite iterates",
+            advice="shorten the step: gradient descent needs step < 2/L, a fixed point ‖∂_wΦ‖ < 1",
+        )
+
+
+def require_count(value: Any, name: str, least: int = 0) -> None:
+    """Step counts are integers >= ``least``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise BadInput(
+            f"{name} must be a whole number",
+            measured=value,
+            required=f"an int >= {least}",
+            advice=f"pass {name}={least} or more",
+        )
