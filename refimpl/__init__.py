@@ -1,6 +1,7 @@
 """refimpl: exact hypergradients, exact dropout moments, and the means to check others against them."""
 
 from refimpl import approximate as approximate
+from refimpl import exact as exact
 from refimpl import solvers as solvers
 from refimpl import zoo as zoo
 from refimpl.checks import check_derivatives as check_derivatives

@@ -119,7 +119,8 @@ def expect(
         )
     one_chunk = _Weighted(f, backend)
     parts = (executor.map if executor else map)(one_chunk, space.chunks())
-    total = error = None
+    total: Array = None
+    error: Array = None
     for part in parts:
         if total is None:
             total, error = part, 0 * part

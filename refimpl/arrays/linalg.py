@@ -121,7 +121,7 @@ def _solve_flint(backend: Backend, a: Array, b: Array) -> Array:
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-1])
     d = a.shape[-1]
     a, b = np.broadcast_to(a, (*lead, d, d)), np.broadcast_to(b, (*lead, d))
-    kind = flint.fmpq_mat if backend.name == "rational" else flint.arb_mat
+    kind: Any = flint.fmpq_mat if backend.name == "rational" else flint.arb_mat
     out = np.empty((*lead, d), dtype=object)
     for index in np.ndindex(*lead):
         try:

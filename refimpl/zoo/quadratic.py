@@ -152,7 +152,7 @@ def random(
     seed: int,
     mu: float = 1.0,
     L: float = 10.0,
-    spectrum: Sequence[float] | None = None,
+    spectrum: Sequence[float] = (),
     terms: int = 1,
 ) -> BilevelProblem:
     """A random quadratic problem: the lower Hessian has the given spectrum (else log-spaced in [mu, L]).
@@ -163,8 +163,12 @@ def random(
     >>> problem.lower.hess_ww(problem.start(), problem.w(None)).dense().shape
     (3, 3)
     """
-    if spectrum is None:
-        spectrum = np.geomspace(mu, L, d) if d > 1 else [mu]
+    if len(spectrum) == 0:
+        spectrum = np.geomspace(mu, L, d).tolist() if d > 1 else [mu]
+    if len(spectrum) != d:
+        raise BadInput(
+            "one eigenvalue per coordinate of w", measured=len(spectrum), required=d, advice="pass d eigenvalues"
+        )
     if min(spectrum) <= 0:
         raise BadInput(
             "the lower level would not be strongly convex",
