@@ -176,4 +176,11 @@ def constants(
 
 def best_step(bounds: Bounds) -> float:
     """2/(μ + L), the step of the smallest contraction factor (κ − 1)/(κ + 1) (contraction, (3))."""
+    if not bounds.hess_ww_min > 0:
+        raise HypothesisViolated(
+            "the lower level is not proved strongly convex on this region",
+            measured=f"eigenvalues of the Hessian >= {bounds.hess_ww_min:.6g}",
+            required="> 0",
+            advice="add a ridge term or take a smaller region; no step makes such a gradient step contract",
+        )
     return 2 / (bounds.hess_ww_min + bounds.hess_ww)

@@ -1,4 +1,4 @@
-"""Objectives and maps from bare functions, differentiated by autograd: the only module that uses it for that."""
+"""Objectives and maps from bare functions, differentiated by autograd; no other module does that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
 from refimpl.objective import Map, Objective
-from refimpl.operators import Operator
+from refimpl.operators import Operator, matrix
 
 ANP = Backend()
 
@@ -40,34 +40,37 @@ def _require_sizes(n: int, d: int) -> None:
         )
 
 
+def _require_shape(out: Array, shape: tuple[int, ...], what: str, advice: str) -> None:
+    plain: Any = getattr(out, "_value", out)  # of an autograd box
+    found = np.shape(plain)
+    if found != shape:
+        raise BadInput(
+            f"{what} has the wrong shape", measured=f"shape {found}", required=f"shape {shape}", advice=advice
+        )
+
+
 @dataclass(frozen=True)
 class FunctionObjective(Objective):
     """f(λ, w) and autograd's derivatives of it."""
 
     f: Callable[[Array, Array], Array]
-    n: int  # type: ignore[misc]  # a field here, a property elsewhere
-    d: int  # type: ignore[misc]
+    n: int
+    d: int
     backend: Backend = ANP
 
     def _scalar(self, lam: Array, w: Array) -> Array:
         out = self.f(lam, w)
-        if np.shape(getattr(out, "_value", out)) != ():
-            raise BadInput(
-                "the objective must be scalar",
-                measured=f"shape {np.shape(getattr(out, '_value', out))}",
-                required="shape ()",
-                advice="sum or average inside the function",
-            )
+        _require_shape(out, (), "the objective", "sum or average inside the function")
         return out
 
     def value(self, lam: Array, w: Array) -> Array:
-        return _over_leading(self._scalar, lam, w)
+        return _over_leading(self._scalar, (), lam, w)
 
     def grad_lam(self, lam: Array, w: Array) -> Array:
-        return _over_leading(_grad(self._scalar, 0), lam, w)
+        return _over_leading(_grad(self._scalar, 0), (self.n,), lam, w)
 
     def grad_w(self, lam: Array, w: Array) -> Array:
-        return _over_leading(_grad(self._scalar, 1), lam, w)
+        return _over_leading(_grad(self._scalar, 1), (self.d,), lam, w)
 
     def hess_ww(self, lam: Array, w: Array) -> Operator:
         apply = self._derivative_of_product(1, 1, lam, w)
@@ -89,7 +92,8 @@ class FunctionObjective(Objective):
 
             return _grad(directional, second)(lam, w)
 
-        return lambda u: _over_leading(product, lam, w, u)
+        shape = ((self.n,), (self.d,))[second]
+        return lambda u: _over_leading(product, shape, lam, w, u)
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,17 @@ class FunctionMap(Map):
     """Φ(λ, w) and autograd's Jacobians of it."""
 
     phi: Callable[[Array, Array], Array]
-    n: int  # type: ignore[misc]  # a field here, a property elsewhere
-    d: int  # type: ignore[misc]
+    n: int
+    d: int
     backend: Backend = ANP
 
+    def _vector(self, lam: Array, w: Array) -> Array:
+        out = self.phi(lam, w)
+        _require_shape(out, (self.d,), "the map", "return a vector of length d")
+        return out
+
     def value(self, lam: Array, w: Array) -> Array:
-        return _over_leading(self.phi, lam, w)
+        return _over_leading(self._vector, (self.d,), lam, w)
 
     def d_w(self, lam: Array, w: Array) -> Operator:
         return self._jacobian(1, self.d, lam, w)
@@ -113,10 +122,7 @@ class FunctionMap(Map):
     def _jacobian(self, which: int, size: int, lam: Array, w: Array) -> Operator:
         from autograd import jacobian
 
-        dense = _over_leading(jacobian(self.phi, which), lam, w)
-        from refimpl.operators import matrix
-
-        return matrix(self.backend, dense.reshape(*dense.shape[:-2], self.d, size))
+        return matrix(self.backend, _over_leading(jacobian(self._vector, which), (self.d, size), lam, w))
 
 
 def _grad(f: Callable[..., Array], which: int) -> Callable[..., Array]:
@@ -125,11 +131,11 @@ def _grad(f: Callable[..., Array], which: int) -> Callable[..., Array]:
     return grad(f, which)
 
 
-def _over_leading(f: Callable[..., Any], *vectors: Array) -> Array:
-    """f at every index of the broadcast leading axes; f sees plain vectors."""
+def _over_leading(f: Callable[..., Any], shape: tuple[int, ...], *vectors: Array) -> Array:
+    """f, with values of that shape, at every index of the broadcast leading axes; f sees plain vectors."""
     if all(v.ndim == 1 for v in vectors):
         return f(*vectors)
     lead = np.broadcast_shapes(*(v.shape[:-1] for v in vectors))
     full = [np.broadcast_to(v, (*lead, v.shape[-1])) for v in vectors]
     values = [np.asarray(f(*(v[index] for v in full))) for index in np.ndindex(*lead)]
-    return np.stack(values).reshape(*lead, *values[0].shape) if values else np.zeros(lead)
+    return np.reshape(values, (*lead, *shape))

@@ -15,20 +15,22 @@ The adjoint v of a minimisation and v_Φ of its descent map are two vectors: v_�
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.objective import Map, Movable, Objective, descent_map
 from refimpl.operators import Operator, identity
+from refimpl.spaces import Space
 
 
 @dataclass(frozen=True)
 class Box(Movable):
-    """Λ = {λ : low <= λ <= high}, with open=True {low < λ < high}; bounds (n,) or numbers."""
+    """Λ = {λ : low <= λ <= high}, open=True: {low < λ < high}; bounds are (n,), numbers, or None (none)."""
 
     low: Any
     high: Any
@@ -36,13 +38,15 @@ class Box(Movable):
 
     def require(self, lam: Array, backend: Backend) -> None:
         xp = backend.xp
-        inside = (lam > self.low) & (lam < self.high) if self.open else (lam >= self.low) & (lam <= self.high)
-        if lam.shape[-1] and not bool(xp.all(inside)):
+        lam, low, high = (backend.comparable(x) for x in (lam, self.low, self.high))
+        above = low is None or xp.all(lam > low if self.open else lam >= low)
+        below = high is None or xp.all(lam < high if self.open else lam <= high)
+        if lam.shape[-1] and not (bool(above) and bool(below)):
             raise HypothesisViolated(
                 "λ is outside its set",
                 measured=f"smallest entry {float(xp.min(lam)):.6g}, largest {float(xp.max(lam)):.6g}",
                 required=f"{'open ' if self.open else ''}box [{self.low}, {self.high}]",
-                advice="project λ onto the set, or use the family's log-parametrised variant, which has no constraint",
+                advice="project λ onto the set, or take the family's log-parametrised variant: no constraint",
             )
 
 
@@ -73,6 +77,15 @@ class Problem(Movable):
     def residual_lam(self, lam: Array, w: Array) -> Operator:
         """∂_λ r, d x n."""
 
+    @property
+    @abstractmethod
+    def space(self) -> Space:
+        """The finite space over which the lower level, and so r, is an expectation."""
+
+    @abstractmethod
+    def at(self, sample: Any) -> Self:
+        """The problem with the lower level at these points: Σ_k p_k problem.at(s_k).residual = residual."""
+
     def hypergradient_at(self, lam: Array, w: Array, v: Array) -> Array:
         """∇_λF − (∂_λ r)ᵀ v: the hypergradient when w = w(λ) and v is the adjoint there."""
         return self.upper.grad_lam(lam, w) - self.residual_lam(lam, w).T @ v
@@ -87,6 +100,12 @@ class Problem(Movable):
     def w(self, w: Any) -> Array:
         """w checked: backend, shape, dtype, finite; None is the origin."""
         return self.backend.zeros((self.d,)) if w is None else self.backend.vector(w, self.d, "w")
+
+    def check(self, lam: Any, w: Any, **options: Any) -> Any:
+        """Measured numbers and violated hypotheses at one point: see ``refimpl.measure.check``."""
+        from refimpl.measure import check
+
+        return check(self, lam, w, **options)
 
     def _require_same_sizes(self, lower: Objective | Map) -> None:
         if (lower.n, lower.d) != (self.upper.n, self.upper.d) or lower.backend != self.upper.backend:
@@ -134,6 +153,13 @@ class BilevelProblem(Problem):
     def residual_lam(self, lam: Array, w: Array) -> Operator:
         return self.lower.cross(lam, w).T
 
+    @property
+    def space(self) -> Space:
+        return self.lower.space
+
+    def at(self, sample: Any) -> BilevelProblem:
+        return dataclasses.replace(self, lower=self.lower.at(sample))
+
     def as_fixed_point(self, step: float) -> FixedPointProblem:
         """The same lower level as the fixed point of w − step ∇_wG; its adjoint is v/step."""
         phi = descent_map(self.lower, step)
@@ -160,6 +186,13 @@ class FixedPointProblem(Problem):
         return self.phi.backend
 
     start = BilevelProblem.start
+
+    @property
+    def space(self) -> Space:
+        return self.phi.space
+
+    def at(self, sample: Any) -> FixedPointProblem:
+        return dataclasses.replace(self, phi=self.phi.at(sample))
 
     def residual(self, lam: Array, w: Array) -> Array:
         return w - self.phi.value(lam, w)

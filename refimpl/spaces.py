@@ -75,6 +75,15 @@ class Product(Space):
 
     factors: tuple[Space, ...]
 
+    def __post_init__(self) -> None:
+        if not self.factors:
+            raise BadInput(
+                "a product needs a factor",
+                measured="no factors",
+                required=">= 1",
+                advice="Indices(1) is the space of one point",
+            )
+
     @property
     def size(self) -> int:
         size = 1
@@ -87,13 +96,27 @@ class Product(Space):
         points: list[Any] = []
         for factor in reversed(self.factors):
             rest, index = np.divmod(rest, factor.size)
-            own, own_probabilities = factor.block(0, factor.size)
-            points.insert(0, own[index])
-            probabilities = [p * own_probabilities[i] for p, i in zip(probabilities, index, strict=True)]
+            first = int(index.min())  # a chunk needs few points of the slow factors
+            own, own_probabilities = factor.block(first, int(index.max()) + 1)
+            points.insert(0, _pick(own, index - first))
+            probabilities = [
+                p * own_probabilities[i - first] for p, i in zip(probabilities, index, strict=True)
+            ]
         return tuple(points), probabilities
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
         return tuple(factor.sample(rng, shape) for factor in self.factors)
+
+
+def _pick(points: Any, index: np.ndarray) -> Any:
+    return tuple(_pick(p, index) for p in points) if isinstance(points, tuple) else points[index]
+
+
+def before(points: Any, lead: int) -> Any:
+    """Points with ``lead`` axes of length 1 behind their own: they go in front of other leading axes."""
+    if isinstance(points, tuple):
+        return tuple(before(p, lead) for p in points)
+    return points.reshape(*points.shape, *(1,) * lead)
 
 
 def expect(
@@ -143,6 +166,13 @@ class _Weighted:
     def __call__(self, chunk: tuple[Any, list[Fraction]]) -> Array:
         points, probabilities = chunk
         values = self.f(points)
+        if values.ndim == 0 or values.shape[0] != len(probabilities):
+            raise BadInput(
+                "f must return one value per point",
+                measured=f"shape {tuple(values.shape)} for {len(probabilities)} points",
+                required=f"({len(probabilities)}, ...)",
+                advice="broadcast a value that does not depend on the point; points come first of all axes",
+            )
         weights = [self.backend.scalar(p) for p in probabilities]
         p = self.backend.reshape(self.backend.asarray(weights), (-1, *(1,) * (values.ndim - 1)))
         return self.backend.sum(p * values, axis=0)
@@ -152,10 +182,16 @@ def covariance(
     space: Space, f: Callable[[Any], Array], backend: Backend | None = None, **options: Any
 ) -> Array:
     """E (f - Ef)(f - Ef)ᵀ for f with values (..., d): two exact passes, (..., d, d)."""
-    mean = expect(space, f, backend, **options)
+    return expect(space, _Scatter(f, expect(space, f, backend, **options)), backend, **options)
 
-    def centred(points: Any) -> Array:
-        deviation = f(points) - mean
+
+@dataclass(frozen=True)
+class _Scatter:
+    """Picklable ``points -> (f − mean)(f − mean)ᵀ``."""
+
+    f: Callable[[Any], Array]
+    mean: Array
+
+    def __call__(self, points: Any) -> Array:
+        deviation = self.f(points) - self.mean
         return deviation[..., :, None] * deviation[..., None, :]
-
-    return expect(space, centred, backend, **options)

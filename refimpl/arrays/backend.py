@@ -38,8 +38,15 @@ class Backend:
     # -- making arrays ------------------------------------------------------------------------
     def asarray(self, x: Any) -> Array:
         """Floating array of this backend from host data."""
-        xp = self.xp
-        return xp.asarray(to_numpy(x), dtype=getattr(xp, self.dtype), **self._on)
+        xp, host = self.xp, to_numpy(x)
+        if host.dtype.kind not in "biuf":  # a cast would drop the imaginary part with no more than a warning
+            raise BadInput(
+                "not an array of real numbers",
+                measured=f"dtype {host.dtype}",
+                required="real numbers",
+                advice="pass real arrays, or lists of floats",
+            )
+        return xp.asarray(host, dtype=getattr(xp, self.dtype), **self._on)
 
     def indices(self, x: Any) -> Array:
         """Integer array of this backend from host data."""
@@ -94,6 +101,10 @@ class Backend:
         """log(cosh(x)) = x + log1p(exp(-2x)) - log 2 for x >= 0, and even."""
         a = self.where(self._real(x) >= 0, x, -x)
         return a + self.xp.log1p(self.exp(-2 * a)) - 0.6931471805599453
+
+    def comparable(self, x: Any) -> Any:
+        """x, to be compared where only a certain answer is taken for yes (balls refuse it elsewhere)."""
+        return x
 
     # -- reductions over one axis -------------------------------------------------------------
     def sum(self, x: Array, axis: int = -1) -> Array:
@@ -163,13 +174,14 @@ class Backend:
     def vector(self, x: Any, size: int, name: str) -> Array:
         """``x`` checked to be a finite (..., size) array of this backend; host lists are converted."""
         if isinstance(x, list | tuple | int | float):
-            x = self.asarray(x)
+            x = self._from_host(x, name)
         if not self.owns(x):
             raise BadInput(
                 f"{name} belongs to another backend than the problem",
-                measured=f"{type(x).__module__}.{type(x).__qualname__}",
+                measured=f"{type(x).__module__}.{type(x).__qualname__} on {getattr(x, 'device', 'the host')}",
                 required=f"an array of backend {self.name!r}",
-                advice=f'convert it, refimpl.arrays.backend("{self.name}").asarray({name}), or move the problem with .to(...)',
+                advice=f'convert it, refimpl.arrays.backend("{self.name}").asarray({name}), or move the '
+                "problem with .to(...)",
             )
         if x.ndim == 0 or x.shape[-1] != size:
             raise BadInput(
@@ -180,9 +192,20 @@ class Backend:
             )
         return self._checked_numbers(x, name)
 
+    def _from_host(self, x: Any, name: str) -> Array:
+        try:
+            return self.asarray(x)
+        except (TypeError, ValueError) as e:
+            raise BadInput(
+                f"{name} is not an array of real numbers",
+                measured=getattr(e, "measured", e),
+                required="a rectangular list of numbers",
+                advice="look for a missing entry, a string or a complex number in it",
+            ) from None
+
     def _checked_numbers(self, x: Array, name: str) -> Array:
         if str(x.dtype).split(".")[-1] != self.dtype:
-            if "int" in str(x.dtype) and "u" not in str(x.dtype):
+            if "int" in str(x.dtype):
                 return self.asarray(x)
             raise BadInput(
                 f"{name} has the wrong dtype",
@@ -194,9 +217,9 @@ class Backend:
         if not bool(self.xp.all(finite)):
             raise BadInput(
                 f"{name} is not finite",
-                measured=f"{int(x.size - self.xp.sum(self.xp.astype(finite, self.xp.int64)))} NaN or infinite entries",
+                measured=f"{int(self.xp.count_nonzero(~finite))} NaN or infinite entries",
                 required="finite numbers",
-                advice=f"look at how {name} was computed; an upper-level step that is too long is the usual cause",
+                advice=f"look at how {name} was computed; too long an upper-level step is the usual cause",
             )
         return x
 
@@ -225,7 +248,7 @@ def backend(name: str | Backend = "numpy", *, dtype: str = "float64", device: st
 
 
 def to_numpy(x: Any) -> Any:
-    """Host float64 (or integer) array of any backend's array; midpoints of balls, nearest floats of rationals."""
+    """Host array of any backend's array; midpoints of balls, nearest floats of rationals."""
     import numpy as np
 
     if type(x).__module__.startswith("cupy"):
@@ -247,6 +270,7 @@ def to_numpy(x: Any) -> Any:
 
 
 def unavailable(what: str, extra: str) -> BackendUnavailable:
+    """The error that names the extra to install."""
     return BackendUnavailable(
         f"{what} is not installed", required=f"the extra {extra!r}", advice=f"pip install 'refimpl[{extra}]'"
     )

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from refimpl.arrays.backend import Array, Backend, to_numpy, unavailable
+from refimpl.arrays.balls import Balls, balls
 from refimpl.errors import BackendUnavailable, BadInput
 
 
 @dataclass(frozen=True)
 class Cupy(Backend):
+    """CuPy arrays on the current GPU."""
+
     module = "cupy"
 
     def __post_init__(self) -> None:
@@ -35,6 +38,8 @@ class Cupy(Backend):
 
 @dataclass(frozen=True)
 class Jax(Backend):
+    """JAX arrays; refuses to start without x64."""
+
     module = "jax.numpy"
 
     def __post_init__(self) -> None:
@@ -58,6 +63,8 @@ class Jax(Backend):
 
 @dataclass(frozen=True)
 class Torch(Backend):
+    """PyTorch tensors, through array_api_compat."""
+
     module = "array_api_compat.torch"
 
     def __post_init__(self) -> None:
@@ -104,12 +111,12 @@ class Autograd(Backend):
 
     def owns(self, x: Any) -> bool:
         import numpy as np
-        from autograd.extend import isbox
+        from autograd.tracer import isbox
 
         return isbox(x) or isinstance(x, np.ndarray)
 
     def vector(self, x: Any, size: int, name: str) -> Array:
-        from autograd.extend import isbox
+        from autograd.tracer import isbox
 
         return x if isbox(x) else super().vector(x, size, name)
 
@@ -129,7 +136,7 @@ class Autograd(Backend):
         return x[index]
 
     def _shift(self, z: Array, axis: int) -> Array:
-        from autograd.extend import isbox
+        from autograd.tracer import isbox
 
         while isbox(z):  # the shift cancels, so it need not be differentiated
             z = z._value
@@ -146,6 +153,9 @@ class _Objects(Backend):
     module = "numpy"
 
     def _number(self, x: Any) -> Any:
+        raise AssertionError("abstract")
+
+    def _is_finite_number(self, x: Any) -> bool:
         raise AssertionError("abstract")
 
     def asarray(self, x: Any) -> Array:
@@ -188,6 +198,14 @@ class _Objects(Backend):
         return super().vector(x, size, name)
 
     def _checked_numbers(self, x: Array, name: str) -> Array:
+        wrong = [e for e in x.ravel().tolist() if not self._is_finite_number(e)]
+        if wrong:
+            raise BadInput(
+                f"{name} does not hold finite numbers of backend {self.name!r}",
+                measured=f"{len(wrong)} others, the first {wrong[0]!r} of {type(wrong[0]).__name__}",
+                required="python-flint's fmpq (rational) or finite arb (interval) throughout",
+                advice=f'convert it: refimpl.arrays.backend("{self.name}").asarray({name})',
+            )
         return x
 
     def _real(self, x: Array) -> Array:
@@ -214,7 +232,7 @@ class Rational(_Objects):
     """Exact rationals: evaluates what is polynomial, decides every comparison."""
 
     exact = True
-    eps = 0.0  # type: ignore[assignment]  # a constant stands in for the base class's property
+    eps = 0.0  # a constant stands in for the base class's property
 
     def _number(self, x: Any) -> Any:
         import flint
@@ -227,7 +245,12 @@ class Rational(_Objects):
             return flint.fmpq(*x.as_integer_ratio())
         if hasattr(x, "numerator"):
             return flint.fmpq(int(x.numerator), int(x.denominator))
-        return flint.fmpq(x)
+        raise _not_a_number(x, "an int, float, Fraction or fmpq")
+
+    def _is_finite_number(self, x: Any) -> bool:
+        import flint
+
+        return isinstance(x, flint.fmpq)
 
     exp = _no("exp")
     log = _no("log")
@@ -257,9 +280,22 @@ class Interval(_Objects):
 
         if isinstance(x, flint.arb):
             return x
-        if hasattr(x, "numerator") and not isinstance(x, int | float):
+        if hasattr(x, "numerator"):
             x = flint.fmpq(int(x.numerator), int(x.denominator))
+        if not isinstance(x, float | flint.fmpq):
+            raise _not_a_number(x, "an int, float, Fraction, fmpq or arb")
         return flint.arb(x)
+
+    def _is_finite_number(self, x: Any) -> bool:
+        import flint
+
+        return isinstance(x, flint.arb) and x.is_finite()
+
+    def asarray(self, x: Any) -> Array:
+        return balls(super().asarray(x))
+
+    def comparable(self, x: Any) -> Any:
+        return x.decided() if isinstance(x, Balls) else x
 
     def sigmoid(self, x: Array) -> Array:
         return 1 / (1 + self.exp(-x))
@@ -272,13 +308,22 @@ class Interval(_Objects):
 
     def _shift(self, z: Array, axis: int) -> Array:
         """Any shift is exact; the largest midpoint keeps exp in range."""
-        mid = self.asarray(to_midpoint(z))
-        return mid.max(axis=axis, keepdims=True)
+        return self.asarray(to_midpoint(z).max(axis=axis, keepdims=True))
 
     where = _no("where")
 
 
+def _not_a_number(x: Any, required: str) -> BadInput:
+    return BadInput(
+        "not a number that converts exactly",
+        measured=f"{x!r} of {type(x).__name__}",
+        required=required,
+        advice="convert it first",
+    )
+
+
 def to_midpoint(x: Array) -> Any:
+    """Float midpoints of an array of balls."""
     import numpy as np
 
     return np.asarray([float(e.mid()) for e in x.ravel()]).reshape(x.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,8 @@ def factor(backend: Backend, a: Array) -> Factor:
             raise _singular(0.0)
 
         def solve(b: Array, trans: int = 0) -> Array:
-            return sl.lu_solve((lu, pivots), b.T, trans=trans, check_finite=False).T
+            flat = b.reshape(-1, b.shape[-1])
+            return sl.lu_solve((lu, pivots), flat.T, trans=trans, check_finite=False).T.reshape(b.shape)
 
         return Factor(solve, lambda b: solve(b, 1), lambda: _rcond(backend, a))
     return Factor(
@@ -79,7 +81,8 @@ def _factor_lapack(a: Array) -> Factor:
     import numpy as np
     from scipy.linalg import cho_solve, lapack
 
-    potrf, pocon = (lapack.dpotrf, lapack.dpocon) if a.dtype.itemsize == 8 else (lapack.spotrf, lapack.spocon)
+    kind = "d" if a.dtype.itemsize == 8 else "s"
+    potrf, pocon, lange = (getattr(lapack, kind + name) for name in ("potrf", "pocon", "lange"))
     # a.T is Fortran ordered, so LAPACK copies it in one pass; the matrix is symmetric
     c, info = potrf(a.T, lower=1, clean=0)
     if info != 0:
@@ -89,7 +92,11 @@ def _factor_lapack(a: Array) -> Factor:
         flat = b.reshape(-1, b.shape[-1])
         return cho_solve((c, True), flat.T, check_finite=False).T.reshape(b.shape)
 
-    return Factor(solve, solve, lambda: pocon(c, np.abs(a).sum(axis=0).max(), uplo="L")[0])
+    @functools.cache  # the estimate and the result both ask for it
+    def rcond() -> float:
+        return float(pocon(c, lange("1", a.T), uplo="L")[0])
+
+    return Factor(solve, solve, rcond)
 
 
 def _cholesky(backend: Backend, a: Array) -> Array:
@@ -145,26 +152,22 @@ def require_positive_pivots(a: Array) -> None:
 
 
 def _rcond(backend: Backend, a: Array) -> Array:
-    from refimpl.arrays.backend import to_numpy
-
-    host = to_numpy(a)
     import numpy as np
 
-    inverse = np.linalg.inv(host)
+    from refimpl.arrays.backend import to_numpy
 
-    def one_norm(m: Any) -> Any:
-        return np.abs(m).sum(axis=-2).max(axis=-1)
-
-    return 1 / (one_norm(host) * one_norm(inverse))
+    rcond = 1 / np.linalg.cond(to_numpy(a), 1)  # 0 where the matrix is singular in floating point
+    return float(rcond) if a.ndim == 2 or backend.exact else backend.asarray(rcond)
 
 
 def not_positive(how: str, smallest: Any) -> HypothesisViolated:
+    """The error for a Hessian that is not positive definite; ``smallest`` is None where it is not known."""
     measured = how if smallest is None else f"{how}; smallest eigenvalue or pivot {smallest}"
     return HypothesisViolated(
         "the lower-level Hessian is not positive definite",
         measured=measured,
         required="strong convexity: every eigenvalue of the Hessian in w above 0",
-        advice="add a ridge term, move to a minimiser, or use a FixedPointProblem if the Jacobian is not symmetric",
+        advice="add a ridge term or move to a minimiser; a non-symmetric Jacobian needs a FixedPointProblem",
     )
 
 

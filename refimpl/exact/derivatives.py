@@ -1,4 +1,4 @@
-"""The Jacobian of the lower-level solution, and the Hessian of the hyperobjective where it needs no third derivatives."""
+"""The Jacobian of the lower-level solution; the hyperobjective's Hessian where it is quadratic."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hyperobjective_hessian(problem: BilevelProblem, lam: Any) -> Array:
     """∇²f(λ) = F_λλ + F_λw w' + (F_λw w')ᵀ + w'ᵀ F_ww w', (n, n), for jointly quadratic F and G.
 
     Then w(λ) is affine, f is quadratic, and this is its constant Hessian, exactly. Other lower levels add
-    −Σ_k v_k ∇²_λ(∂G/∂w_k along w(λ)), third derivatives of G, which objectives here do not carry: ``BadInput``.
+    −Σ_k v_k ∇²_λ(∂G/∂w_k along w(λ)), third derivatives of G, which no objective here carries: ``BadInput``.
     """
     upper, lower = problem.upper, getattr(problem, "lower", None)
     if not (isinstance(upper, Quadratic) and isinstance(lower, Quadratic)):

@@ -52,8 +52,8 @@ def exact_hypergradient(
         says in ``why_not_bounded`` why not otherwise; "always" raises ``NotCertified`` or ``TooLarge``
         instead; "never" saves the time.
 
-    Raises ``HypothesisViolated``, ``NotConverged``, ``BadInput``. Cost: per Newton step one dense d x d
-    Jacobian and d³/3 operations; the certificate about 0.1 s at d = 40. Source: reweighting (11), contraction (4).
+    Raises ``HypothesisViolated``, ``NotConverged``, ``BadInput``. Cost: per Newton step a d x d Jacobian
+    and d³/3 operations; the certificate about 0.1 s at d = 40. Source: reweighting (11), contraction (4).
 
     >>> import refimpl as ri
     >>> problem = ri.zoo.quadratic.random(n=2, d=3, seed=0)

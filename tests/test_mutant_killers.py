@@ -1,0 +1,164 @@
+"""What the other tests let pass: values by their definitions in plain Python, and the axes that operators declare.
+
+A helper that a value and its derivatives share, changed, leaves them consistent: only the definition tells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import refimpl as ri
+from refimpl.objective import Map
+from tests.test_zoo import THINGS
+
+N, FEATURES, CLASSES = 4, 2, 3
+RNG = np.random.default_rng(41)
+X, Y, SIGNS = RNG.standard_normal((N, FEATURES)), RNG.standard_normal(N), np.array([1.0, -1.0, -1.0, 1.0])
+LABELS = np.array([0, 2, 1, 2])
+
+
+def _scores(w: np.ndarray) -> list[float]:
+    return [math.fsum(a * b for a, b in zip(x, w, strict=True)) for x in X]
+
+
+def _softmax_losses(w: np.ndarray) -> list[float]:
+    """−log p(label) with p ∝ exp(W x), W class-major."""
+    W = [w[k * FEATURES : (k + 1) * FEATURES] for k in range(CLASSES)]
+    found = []
+    for x, label in zip(X, LABELS, strict=True):
+        p = [math.exp(math.fsum(a * b for a, b in zip(row, x, strict=True))) for row in W]
+        found.append(-math.log(p[label] / math.fsum(p)))
+    return found
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _quadratic(lam: np.ndarray, w: np.ndarray) -> float:
+    f = QUADRATIC
+    terms = []
+    for k in range(len(f.w1)):
+        ww = sum(f.ww[k, i, j] * w[i] * w[j] for i in range(3) for j in range(3)) / 2
+        lw = sum(f.lw[k, i, j] * lam[i] * w[j] for i in range(2) for j in range(3))
+        ll = sum(f.ll[k, i, j] * lam[i] * lam[j] for i in range(2) for j in range(2)) / 2
+        terms.append(ww + lw + ll + sum(f.w1[k] * w) + sum(f.l1[k] * lam))
+    return sum(terms) / len(terms)
+
+
+zoo = ri.zoo
+QUADRATIC = zoo.quadratic.random(n=2, d=3, seed=42, terms=4).lower
+AFFINE = zoo.maps.random(n=2, d=3, seed=43, terms=4).phi
+TANH = zoo.maps.random(n=2, d=3, seed=44, kind="tanh").phi
+RIDGE = zoo.ridge.problem(X, Y, X, Y, per_feature=True)
+LOG_RIDGE = zoo.ridge.problem(X, Y, X, Y, log=True)
+CLEANING = zoo.weighted_softmax.problem(X, LABELS, X, LABELS, classes=CLASSES, reg=0.3)
+C, L = RNG.standard_normal((N, 3)), RNG.standard_normal((N, 2))
+
+# thing -> its value at (λ, w) by the definition
+DEFINITIONS: dict[str, tuple[Any, Callable[[np.ndarray, np.ndarray], Any]]] = {
+    "quadratic": (QUADRATIC, _quadratic),
+    "half squares": (
+        RIDGE.upper,
+        lambda lam, w: sum((z - y) ** 2 for z, y in zip(_scores(w), Y, strict=True)) / (2 * N),
+    ),
+    "ridge.penalty": (
+        RIDGE.lower,
+        lambda lam, w: (
+            sum((z - y) ** 2 for z, y in zip(_scores(w), Y, strict=True)) / (2 * N) + sum(lam * w * w) / 2
+        ),
+    ),
+    "ridge.log_penalty": (
+        LOG_RIDGE.lower,
+        lambda lam, w: (
+            sum((z - y) ** 2 for z, y in zip(_scores(w), Y, strict=True)) / (2 * N)
+            + math.exp(lam[0]) * sum(w * w) / 2
+        ),
+    ),
+    "logistic": (
+        zoo.logistic.problem(X, SIGNS, X, SIGNS).upper,
+        lambda lam, w: (
+            sum(math.log(1 + math.exp(-y * z)) for z, y in zip(_scores(w), SIGNS, strict=True)) / N
+        ),
+    ),
+    "linear": (
+        zoo.uppers.linear(C, l=L),
+        lambda lam, w: sum(sum(c * w) + sum(a * lam) for c, a in zip(C, L, strict=True)) / N,
+    ),
+    "log-cosh": (
+        zoo.uppers.log_cosh(X, Y, n=1),
+        lambda lam, w: sum(math.log(math.cosh(z - y)) for z, y in zip(_scores(w), Y, strict=True)) / N,
+    ),
+    "cross entropy": (CLEANING.upper, lambda lam, w: sum(_softmax_losses(w)) / N),
+    "weighted softmax": (
+        CLEANING.lower,
+        lambda lam, w: (
+            sum(_sigmoid(a) * loss for a, loss in zip(lam, _softmax_losses(w), strict=True)) / N
+            + 0.3 * sum(w * w) / 2
+        ),
+    ),
+    "soft threshold": (
+        zoo.degenerate.SoftThreshold(0.75, 3),
+        lambda lam, w: sum((w - lam) ** 2) / 2 + 0.75 * sum(abs(w)),
+    ),
+    "affine map": (
+        AFFINE,
+        lambda lam, w: sum(AFFINE.A[k] @ w + AFFINE.B[k] @ lam + AFFINE.c[k] for k in range(4)) / 4,
+    ),
+    "tanh map": (
+        TANH,
+        lambda lam, w: [math.tanh(z) for z in TANH.A @ w + TANH.B @ lam + TANH.c],
+    ),
+    "bent line": (
+        zoo.maps.bent_line(0.5, 0.75).phi,
+        lambda lam, w: [0.5 * w[0] + lam[0] * (1 + 0.75 * w[0])],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+@pytest.mark.parametrize("seed", [45, 46])
+def test_a_value_is_its_definition(name: str, seed: int) -> None:
+    # kills: a mean that sums, a constant term lost, τ, reg or a bias left out of value and derivatives alike
+    thing, definition = DEFINITIONS[name]
+    rng = np.random.default_rng(seed)
+    lam, w = rng.standard_normal(thing.n), rng.standard_normal(thing.d)
+    data = 1 + sum(np.linalg.norm(x) for x in (X, Y, C, L, QUADRATIC.ww, QUADRATIC.lw, AFFINE.A, AFFINE.B))
+    size = data * (1 + np.linalg.norm(lam) + np.linalg.norm(w)) ** 2
+    allowed = 10 * (thing.n + thing.d + N) * 2.0**-52 * size
+    assert np.abs(np.asarray(thing.value(lam, w)) - definition(lam, w)).max() <= allowed
+
+
+@pytest.mark.parametrize("name", [*THINGS, "weighted softmax"])
+@pytest.mark.parametrize("leads", [((), ()), ((2, 1), (3,)), ((), (3,)), ((2,), ())], ids=str)
+@pytest.mark.parametrize("terms", [False, True])
+def test_operators_declare_their_leading_axes(name: str, leads: Any, terms: bool) -> None:
+    """``lead`` says where other families of vectors go: in front of all axes of the matrix, and of none beyond the
+    longest that λ, w and the data have (a matrix independent of λ may lack λ's)."""
+    # kills: lead of the point alone, or of the data alone, one too many, one too few
+    thing = DEFINITIONS[name][0] if name == "weighted softmax" else THINGS[name]()
+    if terms and thing.space.size > 1:
+        thing = thing.at(np.arange(2).reshape(2, *(1,) * max(len(lead) for lead in leads)))
+    rng = np.random.default_rng(47)
+    lam, w = (
+        rng.standard_normal((*lead, size)) for lead, size in zip(leads, (thing.n, thing.d), strict=True)
+    )
+    for quantity in ("d_w", "d_lam") if isinstance(thing, Map) else ("hess_ww", "cross"):
+        operator = getattr(thing, quantity)(lam, w)
+        longest = max(lam.ndim - 1, w.ndim - 1, thing.lead)
+        assert operator.dense().ndim - 2 <= operator.lead <= longest, quantity
+        assert operator.T.lead == operator.lead, quantity
+
+
+def test_weights_are_packed_class_major() -> None:
+    # kills: features and classes exchanged
+    thing = CLEANING.lower
+    weights = np.arange(FEATURES * CLASSES, dtype=float).reshape(FEATURES, CLASSES)
+    w = thing.pack(weights)
+    assert w.tolist() == [weights[j, k] for k in range(CLASSES) for j in range(FEATURES)]
+    assert np.array_equal(thing.unpack(w), weights)

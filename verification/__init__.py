@@ -1,0 +1,1 @@
+"""The ledger: every statement of the five documents as an executed claim (``python -m verification``)."""

@@ -1,0 +1,131 @@
+"""The figures of the report, predicted against measured: ``<img>`` sources with alternative texts."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+_INK, _ALLOWED, _MEASURED, _VIOLATED = "#37414d", "#2563a8", "#c2410c", "#b91c1c"
+_SPAN = 1e18  # of an axis: what lies further below is drawn on its edge
+_TINY = 1e-290  # what no axis can show: drawn as zero, and so is its inverse as the largest number
+_FEWEST = 5  # instances above 0 that make a cloud: all zero, or one counterexample, is better said in words
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.grid": True,
+    "grid.color": "#e3e7ec",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A data URI, its alternative text and the caption below it."""
+
+    uri: str
+    alt: str
+    caption: str
+
+
+def picture(data: Mapping[str, Any]) -> Picture | None:
+    """The figure of ``verification.ledger.figure``'s data; None when there is nothing to see."""
+    if data["kind"] == "curve":
+        return _curve(data)
+    positive = sum(value > _TINY for value in data["observed"])
+    return _cloud(data["allowed"], data["observed"]) if positive >= _FEWEST else None
+
+
+def _curve(data: Mapping[str, Any]) -> Picture:
+    x, predicted, measured = data["x"], data["predicted"], data["measured"]
+    with rc_context(_STYLE):
+        figure, axes = _axes(data["xlabel"], data["ylabel"])
+        axes.plot(x, predicted, color=_ALLOWED, linewidth=1.6, label="predicted")
+        axes.plot(x, measured, "o", color=_MEASURED, markersize=3.5, label="measured")
+        axes.set_xscale("log" if data["logx"] and min(x) > 0 else "linear")
+        axes.set_yscale("log" if data["logy"] and max(*predicted, *measured) > 0 else "linear")
+        if not data["logx"]:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=all(value == int(value) for value in x)))
+        axes.legend()
+        uri = _uri(figure)
+    below = sum(seen <= said for seen, said in zip(measured, predicted, strict=True))
+    span = f"{data['xlabel']} from {min(x):.4g} to {max(x):.4g}"
+    alt = f"{data['ylabel']} against {span}: measured at most the predicted at {below} of {len(x)} points"
+    return Picture(uri, alt, f"{data['ylabel']}: predicted (line) and measured (points)")
+
+
+def _cloud(allowed: list[float], observed: list[float]) -> Picture:
+    """Observed against allowed, or against the rank where nothing is allowed (an identity, exactly)."""
+    ranked = not any(value > _TINY for value in allowed)
+    low, top = _span(observed)
+    left, right = (low, top) if ranked else _span(allowed)
+    top = min(max(top, right), low * _SPAN)
+    seen = sorted(observed) if ranked else observed
+    places = list(range(1, len(seen) + 1)) if ranked else [max(value, left) for value in allowed]
+    points = list(zip(places, [max(value, low) for value in seen], allowed, seen, strict=True))
+    with rc_context(_STYLE):
+        figure, axes = _axes("instance, sorted (allowed: 0)" if ranked else "allowed", "observed")
+        axes.set(yscale="log", ylim=(low / 2, top * 2))
+        axes.tick_params(which="minor", labelleft=False, labelbottom=False)
+        if not ranked:
+            axes.set(xscale="log", xlim=(left / 2, right * 2))
+            axes.plot([low, top], [low, top], color=_ALLOWED, linewidth=1.4, label="observed = allowed")
+        for violated, marker, colour, name in (
+            (False, "o", _MEASURED, "an instance"),
+            (True, "X", _VIOLATED, "a violation"),
+        ):
+            shown = [point[:2] for point in points if (point[3] > point[2]) == violated]
+            if shown:
+                xs, ys = zip(*shown, strict=True)
+                axes.plot(xs, ys, marker, color=colour, alpha=0.6, ms=5, mew=0, label=name)
+        axes.legend()
+        uri = _uri(figure)
+    violations = sum(value > most for _, _, most, value in points)
+    alt = f"Observed against allowed, logarithmic: {violations} of {len(points)} instances are above it"
+    below = sum(value < low for value in observed)
+    edge = f"; {below} observed below the lower edge are drawn on it" if below else ""
+    return Picture(uri, alt, f"{len(points)} instances: what was observed and what is allowed{edge}")
+
+
+def _span(values: list[float]) -> tuple[float, float]:
+    """The range of a logarithmic axis: two decades at least, so that it has labels, and ``_SPAN`` at most."""
+    positive = [min(value, 1 / _TINY) for value in values if value > _TINY]
+    top = max(positive)
+    low = max(min(positive), top / _SPAN)
+    middle = low**0.5 * top**0.5
+    return min(low, middle / 10), max(top, middle * 10)
+
+
+def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 2.9), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure, axes
+
+
+def _uri(figure: Figure) -> str:
+    """A PNG of 32 colours: about 10 kB, a third of the full one and a fifth of the SVG."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    buffer = io.BytesIO()
+    image.quantize(32, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        buffer, "png", optimize=True
+    )
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
