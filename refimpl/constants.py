@@ -11,58 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from refimpl.arrays import to_numpy
-from refimpl.errors import BadInput, HypothesisViolated
+from refimpl.bounds import Bounds as Bounds
+from refimpl.bounds import MapBounds as MapBounds
+from refimpl.bounds import Region as Region
+from refimpl.bounds import best_step as best_step
+from refimpl.errors import HypothesisViolated
+from refimpl.objective import descent_map
 from refimpl.problem import BilevelProblem, FixedPointProblem
-
-
-@dataclass(frozen=True)
-class Region:
-    """{λ : ‖λ − lam‖ <= lam_radius} x {w : ‖w − w_centre‖ <= w_radius}, centres (n,) and (d,) on the host."""
-
-    lam: Any
-    w: Any
-    lam_radius: float = 0.0
-    w_radius: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (self.lam_radius >= 0 and self.w_radius >= 0):
-            raise BadInput(
-                "a radius is negative",
-                measured=(self.lam_radius, self.w_radius),
-                required=">= 0",
-                advice="0 is a point",
-            )
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Suprema over a region of derivatives of an objective f(λ, w) (spectral and Euclidean norms).
-
-    ``hess_ww_min`` is a lower bound of the smallest eigenvalue. ``X_by_y`` is a Lipschitz constant of X in y,
-    the other variable held fixed. Lipschitz constants of the gradients are the norms of the second derivatives.
-    """
-
-    grad_w: float
-    hess_ww: float
-    hess_ww_min: float
-    cross: float
-    hess_ll: float
-    hess_ww_by_w: float = 0.0
-    hess_ww_by_lam: float = 0.0
-    cross_by_w: float = 0.0
-    cross_by_lam: float = 0.0
-
-
-@dataclass(frozen=True)
-class MapBounds:
-    """Suprema over a region for a map Φ(λ, w): ``d_w`` = q; ``X_by_y`` Lipschitz constants of the Jacobians."""
-
-    d_w: float
-    d_lam: float
-    d_w_by_w: float = 0.0
-    d_w_by_lam: float = 0.0
-    d_lam_by_w: float = 0.0
-    d_lam_by_lam: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -140,17 +95,8 @@ def constants(
     if isinstance(problem, FixedPointProblem):
         phi = problem.phi.bounds(region)
     else:
-        G = problem.lower.bounds(region)
-        step = best_step(G) if step is None else step
-        q = max(abs(1 - step * G.hess_ww_min), abs(1 - step * G.hess_ww))
-        phi = MapBounds(
-            q,
-            step * G.cross,
-            step * G.hess_ww_by_w,
-            step * G.hess_ww_by_lam,
-            step * G.cross_by_w,
-            step * G.cross_by_lam,
-        )
+        step = best_step(problem.lower.bounds(region)) if step is None else step
+        phi = descent_map(problem.lower, step).bounds(region)
     if not phi.d_w < 1:
         raise HypothesisViolated(
             "the lower-level map is not proved to contract on this region",
@@ -172,15 +118,3 @@ def constants(
         mu2_bar=E.hess_ll,
         B=region.w_radius,
     )
-
-
-def best_step(bounds: Bounds) -> float:
-    """2/(μ + L), the step of the smallest contraction factor (κ − 1)/(κ + 1) (contraction, (3))."""
-    if not bounds.hess_ww_min > 0:
-        raise HypothesisViolated(
-            "the lower level is not proved strongly convex on this region",
-            measured=f"eigenvalues of the Hessian >= {bounds.hess_ww_min:.6g}",
-            required="> 0",
-            advice="add a ridge term or take a smaller region; no step makes such a gradient step contract",
-        )
-    return 2 / (bounds.hess_ww_min + bounds.hess_ww)

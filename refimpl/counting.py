@@ -9,6 +9,7 @@ from typing import Any
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
+from refimpl.bounds import Bounds, MapBounds, Region
 from refimpl.objective import Map, Objective
 from refimpl.operators import Operator
 from refimpl.problem import BilevelProblem, FixedPointProblem, Problem
@@ -87,7 +88,7 @@ class CountedObjective(Objective):
     def cross(self, lam: Array, w: Array) -> Operator:
         return _counted_operator(self.inner.cross(lam, w), self.tally, f"{self.role}.cross")
 
-    def bounds(self, region: Any) -> Any:
+    def bounds(self, region: Region) -> Bounds:
         return self.inner.bounds(region)
 
 
@@ -122,5 +123,5 @@ class CountedMap(Map):
     def d_lam(self, lam: Array, w: Array) -> Operator:
         return _counted_operator(self.inner.d_lam(lam, w), self.tally, f"{self.role}.d_lam")
 
-    def bounds(self, region: Any) -> Any:
+    def bounds(self, region: Region) -> MapBounds:
         return self.inner.bounds(region)

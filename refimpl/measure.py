@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from refimpl.arrays import to_numpy
-from refimpl.constants import Constants, Region, constants
+from refimpl.bounds import Region
+from refimpl.constants import Constants, constants
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.exact.lower import rounding_floor
 from refimpl.problem import BilevelProblem, FixedPointProblem, Problem

@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Self
 
-from refimpl.arrays import Backend, backend
+from refimpl.arrays import Backend, backend, to_numpy
 from refimpl.arrays.backend import Array
+from refimpl.bounds import Bounds, MapBounds, Region
 from refimpl.errors import BadInput
 from refimpl.operators import Operator, identity
 from refimpl.spaces import Indices, Space
@@ -101,8 +102,8 @@ class Objective(Movable, ABC):
     def cross(self, lam: Array, w: Array) -> Operator:
         """∇²_λw f, n x d: ``C @ v`` is in Rⁿ, ``C.T @ u`` is in R^d."""
 
-    def bounds(self, region: Any) -> Any:
-        """Proved ``refimpl.constants.Bounds`` of this objective's derivatives over a region."""
+    def bounds(self, region: Region) -> Bounds:
+        """Proved bounds of this objective's derivatives over a region."""
         raise _no_bounds(self)
 
     def lead_of(self, lam: Array, w: Array) -> int:
@@ -139,8 +140,8 @@ class Map(Movable, ABC):
     def d_lam(self, lam: Array, w: Array) -> Operator:
         """∂_λ Φ, d x n."""
 
-    def bounds(self, region: Any) -> Any:
-        """Proved ``refimpl.constants.MapBounds`` of this map's Jacobians over a region."""
+    def bounds(self, region: Region) -> MapBounds:
+        """Proved bounds of this map's Jacobians over a region."""
         raise _no_bounds(self)
 
 
@@ -188,6 +189,18 @@ class DescentMap(Map):
 
     def d_lam(self, lam: Array, w: Array) -> Operator:
         return (-self.step) * self.lower.cross(lam, w).T
+
+    def bounds(self, region: Region) -> MapBounds:
+        """The lower level's, scaled by η; ‖∂_wΦ‖ <= max(|1 − ημ|, |1 − ηL|)."""
+        G, eta = self.lower.bounds(region), float(to_numpy(self.step))
+        return MapBounds(
+            d_w=max(abs(1 - eta * G.hess_ww_min), abs(1 - eta * G.hess_ww)),
+            d_lam=eta * G.cross,
+            d_w_by_w=eta * G.hess_ww_by_w,
+            d_w_by_lam=eta * G.hess_ww_by_lam,
+            d_lam_by_w=eta * G.cross_by_w,
+            d_lam_by_lam=eta * G.cross_by_lam,
+        )
 
 
 def descent_map(lower: Objective, step: float) -> DescentMap:

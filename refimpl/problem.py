@@ -56,6 +56,7 @@ class Problem(Movable):
     upper: Objective
     domain: Box | None
     symmetric: bool  # is ∂_w r symmetric positive definite at solutions?
+    cancels: float  # ‖I‖₂ where ∂_w r = I − ∂_wΦ, whose two terms may cancel; else 0
 
     @property
     def n(self) -> int:
@@ -132,6 +133,7 @@ class BilevelProblem(Problem):
     initial: Any = None
 
     symmetric = True
+    cancels = 0.0
 
     def __post_init__(self) -> None:
         self._require_same_sizes(self.lower)
@@ -177,6 +179,7 @@ class FixedPointProblem(Problem):
     initial: Any = None
 
     symmetric = False
+    cancels = 1.0
 
     def __post_init__(self) -> None:
         self._require_same_sizes(self.phi)

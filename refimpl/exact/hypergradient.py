@@ -125,14 +125,17 @@ def first_order_estimate(problem: Problem, lam: Array, lower: LowerSolution, v: 
     """First-order error of the value, (...): an estimate, no bound.
 
     One Newton correction of w and one of v with the factorisation at hand show what solving left over;
-    eps (‖∇_λF‖ + ‖(∂_λ r)ᵀv‖ / rcond) stands for what rounding hides from these corrections.
+    eps (‖∇_λF‖ + ‖(∂_λ r)ᵀv‖ / rcond) stands for what rounding hides from them; for a fixed point
+    1/rcond grows by (1 + ‖∂_w r‖)/‖∂_w r‖, since I − ∂_wΦ is rounded at the size of I.
     """
     B = problem.backend
     w = lower.w + lower.correction
     left = problem.upper.grad_w(lam, w) - problem.residual_w(lam, w).T @ v
     corrected = problem.hypergradient_at(lam, w, v + lower.factor.solve_T(left))
     direct = problem.upper.grad_lam(lam, lower.w)
-    hidden = B.eps * (B.norm(direct) + B.norm(value - direct) / lower.factor.rcond())
+    size = B.xp.max(B.sum(B.xp.abs(lower.jacobian)), axis=-1)
+    condition = (size + problem.cancels) / (size * lower.factor.rcond())
+    hidden = B.eps * (B.norm(direct) + B.norm(value - direct) * condition)
     return B.norm(corrected - value) + hidden
 
 

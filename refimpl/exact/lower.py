@@ -32,13 +32,17 @@ def factorised(problem: Problem, lam: Array, w: Array) -> tuple[Array, Factor]:
 
 
 def rounding_floor(problem: Problem, lam: Array, w: Array, jacobian: Array) -> Array:
-    """Size to which floats can bring ‖r‖: 10 d eps (‖∂_w r‖_F ‖w‖ + ‖r(λ, 0)‖); 0 where exact."""
+    """Size to which floats can bring ‖r‖: 10 d eps (‖∂_w r‖_F ‖w‖ + ‖r(λ, 0)‖); 0 where exact.
+
+    ‖w‖ is added for a fixed point, where w − Φ(λ, w) cancels.
+    """
     B = problem.backend
     if B.exact:
         return 0 * B.sum(w)
     flat = B.reshape(jacobian, (*jacobian.shape[:-2], 1, problem.d**2))
     frobenius = B.sqrt((flat @ B.mT(flat))[..., 0, 0])  # a product, since squaring would copy the matrix
-    return 10 * problem.d * B.eps * (frobenius * B.norm(w) + B.norm(problem.residual(lam, 0 * w)))
+    size = (frobenius + problem.cancels) * B.norm(w) + B.norm(problem.residual(lam, 0 * w))
+    return 10 * problem.d * B.eps * size
 
 
 def terms_floor(problem: Problem, lam: Array, w: Array) -> Array:
@@ -116,6 +120,8 @@ def _polished(problem: Problem, lam: Array, found: LowerSolution) -> LowerSoluti
     w = found.w + found.correction
     r = problem.residual(lam, w)
     better = (B.dot(r, r) < B.dot(found.residual, found.residual))[..., None]
+    if not bool(B.xp.any(better)):
+        return found
     w, r = B.where(better, w, found.w), B.where(better, r, found.residual)
     return replace(found, w=w, residual=r, correction=-found.factor.solve(r))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.constants import Region, best_step
+from refimpl.bounds import Region, best_step
 from refimpl.errors import BadInput
 from refimpl.objective import Map, descent_map
 from refimpl.operators import Operator

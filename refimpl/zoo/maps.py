@@ -12,7 +12,7 @@ import numpy as np
 
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.constants import MapBounds, Region
+from refimpl.bounds import MapBounds, Region
 from refimpl.errors import BadInput
 from refimpl.objective import Map
 from refimpl.operators import Operator, matrix

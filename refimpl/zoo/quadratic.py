@@ -15,7 +15,7 @@ import numpy as np
 
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.constants import Bounds, Region
+from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput
 from refimpl.objective import Objective
 from refimpl.operators import Operator, matrix
@@ -54,9 +54,13 @@ class Quadratic(Objective):
         return Indices(int(self.w1.shape[-2]))
 
     def at(self, sample: Any) -> Quadratic:
-        index = self.backend.indices(sample)[..., None]  # each sample is a sum of one term
-        taken = {k: self.backend.take(getattr(self, k), index) for k in ("ww", "lw", "ll", "w1", "l1")}
-        return dataclasses.replace(self, **taken)
+        """A sum of one term for each sample: the samples' axes go in front of the data's."""
+        B, index = self.backend, self.backend.indices(sample)
+        matrices = {
+            k: B.take(B.moveaxis(getattr(self, k), -3, 0), index)[..., None, :, :] for k in ("ww", "lw", "ll")
+        }
+        vectors = {k: B.take(B.moveaxis(getattr(self, k), -2, 0), index)[..., None, :] for k in ("w1", "l1")}
+        return dataclasses.replace(self, **matrices, **vectors)
 
     @cached_property
     def mean(self) -> tuple[Array, Array, Array, Array, Array]:
@@ -167,7 +171,10 @@ def random(
         spectrum = np.geomspace(mu, L, d).tolist() if d > 1 else [mu]
     if len(spectrum) != d:
         raise BadInput(
-            "one eigenvalue per coordinate of w", measured=len(spectrum), required=d, advice="pass d eigenvalues"
+            "one eigenvalue per coordinate of w",
+            measured=len(spectrum),
+            required=d,
+            advice="pass d eigenvalues",
         )
     if min(spectrum) <= 0:
         raise BadInput(

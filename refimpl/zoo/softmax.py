@@ -15,7 +15,7 @@ import numpy as np
 
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.constants import Bounds, Region
+from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput
 from refimpl.objective import Objective
 from refimpl.operators import Operator

@@ -14,7 +14,7 @@ import numpy as np
 
 from refimpl.arrays import to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.constants import Region
+from refimpl.bounds import Region
 from refimpl.datasets import corrupt_labels, load_digits
 from refimpl.errors import BadInput
 from refimpl.operators import Operator
