@@ -19,7 +19,8 @@ def counted(problem: Problem) -> tuple[Problem, Counter[str]]:
     """The same problem, and the counter that its use fills.
 
     Keys: ``upper.grad_w``, ``lower.grad_w``, ``lower.hess_ww`` (products), ``lower.cross`` (products), ``phi.value``,
-    ``phi.d_w``, ``phi.d_lam`` (products); ``… dense`` where a whole matrix was assembled. A call over leading axes is one.
+    ``phi.d_w``, ``phi.d_lam`` (products); ``… dense`` where a whole matrix was assembled. A call
+    over leading axes counts once.
     """
     tally: Counter[str] = Counter()
     upper = CountedObjective(problem.upper, tally, "upper", problem.backend)

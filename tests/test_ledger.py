@@ -551,6 +551,19 @@ def test_a_worker_leaves_the_interrupt_to_its_parent(tmp_path):
     assert len(json.loads((tmp_path / "ledger.json").read_text())["claims"]) == len(SLOW)
 
 
+@needs_proc
+def test_a_killed_worker_is_reported(tmp_path):
+    process = start_slow(tmp_path)
+    workers = [
+        pid for pid in children(process.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "find the claim with: python -m verification" in errors
+    assert "Traceback" not in errors
+
+
 def test_exit_codes_and_record(fresh, tmp_path, capsys):
     words = ("--claim", "fixture/inverse", "--claim", "fixture/rate", "--out", tmp_path)
     path = tmp_path / "recorded.toml"
@@ -713,24 +726,48 @@ def test_the_ledger_follows_its_published_schema(fresh):
     assert data["schema"] == ledger.SCHEMA
 
 
-def test_registering_twice_or_something_else_is_refused(tmp_path, monkeypatch):
-    package = tmp_path / "some_claims"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "one.py").write_text(f"from {HERE} import LOOSE\nCLAIMS = (LOOSE,)\n")
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An importable package with one claim in a module."""
+    folder = tmp_path / "some_claims"
+    (folder / "below").mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "below" / "__init__.py").write_text("")
+    (folder / "below" / "one.py").write_text(f"from {HERE} import LOOSE\nCLAIMS = (LOOSE,)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(ROOT)
-    assert {name: item.module for name, item in runner.discover("some_claims").items()} == {
-        "fixture/loose": "some_claims.one"
-    }
-    (package / "two.py").write_text(f"from {HERE} import LOOSE\nCLAIMS = (LOOSE,)\n")
-    with pytest.raises(BadInput, match="registered twice"):
+    yield folder
+    for name in [name for name in sys.modules if name.split(".")[0] == "some_claims"]:
+        del sys.modules[name]
+
+
+def test_claims_are_found_below_a_package(package):
+    found = {name: item.module for name, item in runner.discover("some_claims").items()}
+    assert found == {"fixture/loose": "some_claims.below.one"}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "error", "needle"),
+    [
+        ("two.py", f"from {HERE} import LOOSE\nCLAIMS = (LOOSE,)\n", BadInput, "registered twice"),
+        ("two.py", "CLAIMS = (1,)\n", BadInput, "Claim objects only"),
+        ("two.py", "import no_such_module\n", ModuleNotFoundError, "no_such_module"),
+        ("below/__init__.py", "import no_such_module\n", ModuleNotFoundError, "no_such_module"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(package, path, text, error, needle):
+    (package / path).write_text(text)
+    with pytest.raises(error, match=needle):
         runner.discover("some_claims")
-    (package / "two.py").write_text("CLAIMS = (1,)\n")
-    sys.modules.pop("some_claims.two")
-    with pytest.raises(BadInput, match="Claim objects only"):
-        runner.discover("some_claims")
-    (package / "two.py").write_text("import no_such_module\n")
-    sys.modules.pop("some_claims.two")
-    with pytest.raises(ModuleNotFoundError):
-        runner.discover("some_claims")
+
+
+def test_a_fingerprint_names_sources_level_and_seed(package):
+    runner.discover("some_claims")
+    name, options = "some_claims.below.one", {"level": "quick", "seed": 0}
+    marks = [runner.fingerprint(name, **options) for _ in range(2)]
+    marks += [runner.fingerprint(name, **{**options, **other}) for other in ({"level": "full"}, {"seed": 1})]
+    with (package / "below" / "one.py").open("a") as source:
+        source.write("# changed\n")
+    marks.append(runner.fingerprint(name, **options))
+    assert marks[0] == marks[1]
+    assert len(set(marks)) == 4

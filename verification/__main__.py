@@ -149,10 +149,6 @@ def _follow(console: Console, total: int) -> contextlib.AbstractContextManager[C
 def _run(
     args: argparse.Namespace, claims: dict[str, Registered], chosen: list[Registered], console: Console
 ) -> int:
-    from verification.report import (
-        render,
-    )  # matplotlib and jinja2 load while nobody waits for the first claim
-
     todo = runner.tasks(chosen, level=args.level, seed=args.seed, options=args.options)
     known = record.load(args.recorded)
     entries, figures, seconds = {}, {}, {}
@@ -161,8 +157,10 @@ def _run(
         entries[item.claim.id] = ledger.not_rerun(
             item.claim, last, level=args.level, seed=args.seed, options=args.options
         )
+    console.print(
+        f"{len(todo)} claims, level {args.level}, seed {args.seed}, jobs {args.jobs}", highlight=False
+    )
     with _follow(console, len(todo)) as report:
-        report(f"{len(todo)} claims, level {args.level}, seed {args.seed}, jobs {args.jobs}")
         for task, result, reused in runner.run(todo, out=args.out, jobs=args.jobs, resume=args.resume):
             claim = entries[task.claim_id] = result["claim"]
             figures[task.claim_id], seconds[task.claim_id] = result["figure"], result["seconds"]
@@ -175,6 +173,8 @@ def _run(
     whole = ledger.ledger(entries.values(), level=args.level, seed=args.seed, versions=versions)
     ledger.write(args.out / "ledger.json", whole)
     ledger.write(args.out / "timings.json", seconds)
+    from verification.report import render  # here, so that nobody waits for matplotlib before the first claim
+
     ledger.write_text(args.out / "index.html", render(whole, figures))
     _summary(console, whole["claims"], seconds, args.out)
     if args.record is not None:

@@ -60,4 +60,5 @@ def implicit(
     if exact is not None:
         values = [problem.hypergradient_at(lam, w, v) for v in found.iterates]
         curve = errors_against(problem, exact, problem.backend.xp.stack(values))
-    return finished(problem, lam, value, w, tally, v=found.v, adjoint_residual=found.residual, curve=curve)
+    left = rhs - problem.residual_w(lam, w).T @ found.v  # found.residual, not counted
+    return finished(problem, lam, value, w, tally, v=found.v, adjoint_residual=left, curve=curve)

@@ -6,6 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from refimpl.arrays import to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
 from refimpl.exact import Hypergradient
@@ -57,9 +60,9 @@ def finished(
 
 
 def _norm(problem: Problem, x: Array) -> Any:
-    """Euclidean norm; over the rationals, where square roots do not stay, the float nearest to it."""
+    """Euclidean norm; over the rationals, where square roots do not stay, floats within rounding of it."""
     B = problem.backend
-    return float(B.dot(x, x)) ** 0.5 if B.exact else B.norm(x)
+    return np.sqrt(to_numpy(B.dot(x, x))) if B.exact else B.norm(x)
 
 
 def start_point(problem: Problem, lam: Array, w0: Any) -> tuple[Array, Map | None]:
@@ -80,4 +83,4 @@ def start_point(problem: Problem, lam: Array, w0: Any) -> tuple[Array, Map | Non
 def errors_against(problem: Problem, exact: Hypergradient | Array, values: Array) -> Array:
     """‖values[i] − exact‖ along the first axis."""
     reference = exact.value if isinstance(exact, Hypergradient) else exact
-    return problem.backend.norm(values - reference)
+    return _norm(problem, values - reference)

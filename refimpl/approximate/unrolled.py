@@ -14,7 +14,13 @@ from refimpl.arrays.backend import Array
 from refimpl.counting import counted
 from refimpl.errors import BadInput
 from refimpl.problem import Problem
-from refimpl.solvers.lower import Iteration, LowerSolver, require_count
+from refimpl.solvers.lower import (
+    Iteration,
+    LowerSolver,
+    overflow_allowed,
+    require_count,
+    require_finite,
+)
 
 
 def reverse(
@@ -109,14 +115,16 @@ def forward(
         through = B.dot(jacobian[..., : problem.d], problem.upper.grad_w(lam, w))
         return problem.upper.grad_lam(lam, w) + B.moveaxis(through, 0, -1)
 
-    for _ in range(lower.steps):
-        if exact is not None:
-            values.append(assembled(state, jacobian))
-        at_step = B.moveaxis(step.d_lam(lam, state).dense(), -1, 0)
-        at_step = at_step if at_step.ndim > 2 else B.reshape(at_step, (problem.n, *ones, -1))
-        jacobian = step.d_w(lam, state) @ jacobian + at_step
-        state = step.value(lam, state)
-    value = assembled(state, jacobian)
+    with overflow_allowed():
+        for _ in range(lower.steps):
+            if exact is not None:
+                values.append(assembled(state, jacobian))
+            at_step = B.moveaxis(step.d_lam(lam, state).dense(), -1, 0)
+            at_step = at_step if at_step.ndim > 2 else B.reshape(at_step, (problem.n, *ones, -1))
+            jacobian = step.d_w(lam, state) @ jacobian + at_step
+            state = step.value(lam, state)
+        value = assembled(state, jacobian)
+    require_finite(B, value, f"{type(lower).__name__} after {lower.steps} steps, or its derivative")
     tally.update({"upper.grad_w": 1, "upper.grad_lam": 1})
     curve = None if exact is None else errors_against(problem, exact, _stacked(problem, [*values, value]))
     return finished(problem, lam, value, state[..., : problem.d], tally, curve=curve)

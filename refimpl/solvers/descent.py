@@ -153,7 +153,8 @@ def _minimisation(problem: Problem, who: str) -> BilevelProblem:
 def proved_step(problem: Problem, lam: Array, w0: Array) -> float:
     """2/(μ + L) from the family's constants on the ball of centre w_0 and radius 2‖∇_wG(λ, w_0)‖/μ.
 
-    That ball holds w(λ), at most ‖∇_wG‖/μ away, and every iterate, no further from w(λ) than w_0 is.
+    That ball holds w(λ), at most ‖∇_wG‖/μ away, and every iterate, no further from w(λ) than w_0 is. μ must hold on
+    the ball, which grows as μ falls: it is lowered until both agree.
     """
     lower = _minimisation(problem, "proved_step").lower
     points_lam, points_w = np.atleast_2d(to_numpy(lam)), np.atleast_2d(to_numpy(w0))
@@ -167,13 +168,16 @@ def proved_step(problem: Problem, lam: Array, w0: Array) -> float:
     point = Region(points_lam[0], points_w[0])
     mu = lower.bounds(point).hess_ww_min
     gradient = float(np.linalg.norm(to_numpy(lower.grad_w(lam, w0))))
-    ball = Region(point.lam, point.w, 0.0, 2 * gradient / mu)
-    on_ball = lower.bounds(ball)
-    if not (mu > 0 and on_ball.hess_ww_min >= mu):
-        raise BadInput(
-            "no step can be proved for this lower level",
-            measured=f"μ >= {on_ball.hess_ww_min:.3e} on the ball, {mu:.3e} at w_0",
-            required="a strong convexity constant that holds on the whole ball",
-            advice="pass step=... explicitly, below 2/L",
-        )
-    return best_step(on_ball)
+    for _ in range(50):
+        if not mu > 0:
+            break
+        on_ball = lower.bounds(Region(point.lam, point.w, 0.0, 2 * gradient / mu))
+        if on_ball.hess_ww_min >= mu:
+            return best_step(on_ball)
+        mu = 0.9 * on_ball.hess_ww_min
+    raise BadInput(
+        "no step can be proved for this lower level",
+        measured=f"μ >= {mu:.3e} on the ball that μ needs",
+        required="a strong convexity constant μ > 0 on a ball of radius 2‖∇_wG(λ, w_0)‖/μ",
+        advice="pass step=... explicitly, below 2/L",
+    )

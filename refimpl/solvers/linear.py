@@ -1,12 +1,13 @@
 """Solvers of the adjoint system A v = b: A = ∇²_ww G, or (I − ∂_wΦ)ᵀ.
 
-All act over leading axes, one system per lane; a lane that has converged stays as it is. Each returns the true
-residual b − A v, recomputed: the one that conjugate gradients update drifts away from it.
+All act over leading axes, one system per lane; a lane that has converged stays as it is. The residual that each
+returns is the true one, b − A v, recomputed: the one that conjugate gradients update drifts away from it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +15,22 @@ from refimpl.arrays import Backend, factor, factor_spd
 from refimpl.arrays.backend import Array
 from refimpl.errors import HypothesisViolated
 from refimpl.operators import Operator
-from refimpl.solvers.lower import require_count
+from refimpl.solvers.lower import overflow_allowed, require_count, require_finite, require_number
 
 
 @dataclass(frozen=True)
 class LinearSolution:
-    """v (..., d), the residual b − A v (..., d), the steps taken, and v_0 … v_steps where they were asked for."""
+    """v (..., d), the steps taken, and v_0 … v_steps where they were asked for."""
 
     v: Array
-    residual: Array
+    check: Callable[[], Array]
     steps: int
     iterates: tuple[Array, ...] = ()
+
+    @property
+    def residual(self) -> Array:
+        """b − A v (..., d), recomputed when asked for: one product, which is not the solver's."""
+        return self.check()
 
 
 class LinearSolver(ABC):
@@ -47,7 +53,8 @@ def _begin(a: Operator, b: Array, start: Array | None) -> tuple[Array, Array]:
 
 
 def _end(a: Operator, b: Array, v: Array, steps: int, iterates: list[Array]) -> LinearSolution:
-    return LinearSolution(v, b - a @ v, steps, tuple(iterates))
+    require_finite(a.backend, v, f"the adjoint iterate after {steps} steps")
+    return LinearSolution(v, lambda: b - a @ v, steps, tuple(iterates))
 
 
 def _where(B: Backend, active: Any, x: Any) -> Array:
@@ -60,9 +67,10 @@ def _where(B: Backend, active: Any, x: Any) -> Array:
 class ConjugateGradient(LinearSolver):
     """Conjugate gradients for symmetric positive definite A (Hestenes and Stiefel 1952).
 
-    Stops after ``steps``, or when ‖residual‖ <= tol ‖b‖. The A-norm of the error decreases at every step, by
-    2((√κ−1)/(√κ+1))^k in all, and it is 0 after as many steps as there are distinct eigenvalues of A
-    represented in b; the residual need not decrease. Refuses a direction of non-positive curvature.
+    Stops after ``steps``, or when ‖residual‖ <= tol ‖b‖, at the latest at eps² ‖b‖, below which only underflow is
+    left. The A-norm of the error decreases at every step, by 2((√κ−1)/(√κ+1))^k in all, and it is 0 after as many
+    steps as there are distinct eigenvalues of A represented in b; the residual need not decrease. Refuses a
+    direction of non-positive curvature.
     """
 
     steps: int = 1000
@@ -70,6 +78,7 @@ class ConjugateGradient(LinearSolver):
 
     def __post_init__(self) -> None:
         require_count(self.steps, "steps")
+        require_number(self.tol, "tol")
 
     def solve(
         self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
@@ -84,7 +93,7 @@ class ConjugateGradient(LinearSolver):
         B = a.backend
         x, r = _begin(a, b, start)
         p, rr = r, B.dot(r, r)
-        enough = B.scalar(self.tol) ** 2 * B.dot(b, b)
+        enough = B.scalar(self.tol) ** 2 * B.dot(b, b) + B.scalar(B.eps) ** 4 * B.dot(b, b)
         iterates = [x] if keep else []
         k = 0
         while k < self.steps:
@@ -130,6 +139,7 @@ class NormalCG(LinearSolver):
 
     def __post_init__(self) -> None:
         require_count(self.steps, "steps")
+        require_number(self.tol, "tol")
 
     def solve(
         self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
@@ -153,6 +163,7 @@ class Neumann(LinearSolver):
 
     def __post_init__(self) -> None:
         require_count(self.terms, "terms")
+        require_number(self.step, "step", positive=True)
 
     def solve(
         self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
@@ -160,12 +171,13 @@ class Neumann(LinearSolver):
         eta = a.backend.scalar(self.step)
         v, term = _begin(a, b, start)
         iterates = [v] if keep else []
-        for i in range(self.terms):
-            if i:
-                term = term - eta * (a @ term)
-            v = v + eta * term
-            if keep:
-                iterates.append(v)
+        with overflow_allowed():
+            for i in range(self.terms):
+                if i:
+                    term = term - eta * (a @ term)
+                v = v + eta * term
+                if keep:
+                    iterates.append(v)
         return _end(a, b, v, self.terms, iterates)
 
 

@@ -7,6 +7,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, NotConverged
 from refimpl.objective import Map
@@ -60,22 +63,40 @@ class Iteration(LowerSolver):
         step = self.map(problem, lam, w0)
         state = self.lift(w0, problem)
         kept: deque[Array] = deque(maxlen=keep)
-        for _ in range(self.steps):
-            kept.append(state)
-            state = step.value(lam, state)
-        require_finite(problem, state, f"{type(self).__name__} after {self.steps} steps")
+        with overflow_allowed():
+            for _ in range(self.steps):
+                kept.append(state)
+                state = step.value(lam, state)
+        require_finite(problem.backend, state, f"{type(self).__name__} after {self.steps} steps")
         return Run(state[..., : problem.d], self.steps, (*kept, state))
 
 
-def require_finite(problem: Problem, x: Array, where: str) -> None:
+def overflow_allowed() -> Any:
+    """No warnings while an iteration may diverge: ``require_finite`` says it once, as an error."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def require_finite(B: Backend, x: Array, where: str) -> None:
     """Divergence is an error, not a result."""
-    B = problem.backend
     if B.ordered and not B.exact and not bool(B.xp.all(B.xp.isfinite(x))):
         raise NotConverged(
             "the iteration diverged",
             measured=f"NaN or infinite entries in {where}",
             required="finite iterates",
-            advice="shorten the step: gradient descent needs step < 2/L, a fixed point ‖∂_wΦ‖ < 1",
+            advice="shorten the step: gradient descent and Neumann need step < 2/L, a fixed point ‖∂_wΦ‖ < 1",
+        )
+
+
+def require_number(value: Any, name: str, *, positive: bool = False) -> None:
+    """Tolerances are finite and >= 0, steps finite and > 0."""
+    if not (value > 0 if positive else value >= 0) or not value < float("inf"):
+        raise BadInput(
+            f"{name} is out of range",
+            measured=value,
+            required=f"a finite number {'>' if positive else '>='} 0",
+            advice=f"0 is no step: take {name} below 2/L"
+            if positive
+            else f"{name}=0 asks for all that rounding allows",
         )
 
 

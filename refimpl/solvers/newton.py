@@ -10,7 +10,7 @@ from refimpl.arrays.backend import Array
 from refimpl.errors import NotConverged
 from refimpl.problem import Problem
 from refimpl.solvers.linear import ConjugateGradient, NormalCG
-from refimpl.solvers.lower import LowerSolver, Run, require_count
+from refimpl.solvers.lower import LowerSolver, Run, require_count, require_number
 
 ARMIJO = 10_000  # a step must give 1/ARMIJO of the decrease that Newton's model predicts
 HALVINGS = 30
@@ -25,6 +25,7 @@ class Newton(LowerSolver):
 
     def __post_init__(self) -> None:
         require_count(self.steps, "steps")
+        require_number(self.tol, "tol")
 
     def direction(self, problem: Problem, lam: Array, w: Array, r: Array) -> Array:
         """The Newton direction −(∂_w r)⁻¹ r."""
@@ -90,5 +91,6 @@ def line_search(
         "no step along the Newton direction decreases the residual",
         measured=f"‖r‖ = {float(xp.max(B.norm(r))):.3e} after {HALVINGS} halvings",
         required="a decrease of ‖r‖²",
-        advice="the residual may be at its rounding floor (loosen tol), or the Jacobian is not that of r (check_derivatives)",
+        advice="loosen tol if the residual is at its rounding floor; else the Jacobian is not that of r: "
+        "check_derivatives",
     )

@@ -1,0 +1,1 @@
+"""Claims of "Learning to reweight and bilevel optimization"."""
