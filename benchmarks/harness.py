@@ -20,7 +20,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Row:
-    """Seconds of one contender: first call (compilation included), rounds, and how far its array is from the base's."""
+    """Seconds of one contender: first call (compilation included) and rounds; its distance from the base."""
 
     name: str
     first: float
@@ -33,13 +33,13 @@ class Row:
 
 
 def one_thread() -> dict[str, str]:
-    """The environment of a process in which BLAS and XLA use one thread, and JAX computes in float64 on the CPU."""
+    """The environment of a process with one BLAS thread, in which JAX computes in float64 on the CPU."""
     one = dict.fromkeys(THREADS, "1")
     return {**os.environ, **one, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}
 
 
 def pin() -> None:
-    """Keep this process, and the pools that libraries size by it, on one core; refuse where BLAS has more threads."""
+    """Keep this process, and the pools that libraries size by it, on one core; refuse other BLAS threads."""
     if any(os.environ.get(name) != "1" for name in THREADS):
         sys.exit(f"set {', '.join(THREADS)} to 1 before Python starts; `make bench` does")
     if hasattr(os, "sched_setaffinity"):
@@ -57,10 +57,10 @@ def timed(run: Run, times: int) -> float:
 def compare(
     title: str, contenders: Mapping[str, Callable[[], Run]], *, tol: float, rounds: int
 ) -> dict[str, Row]:
-    """Time the contenders round by round and print a table; the first one is the base of ratios and differences.
+    """Time the contenders round by round and print a table; the first one is the base.
 
-    Each value is a factory: what it does before it returns the function to be timed is not timed, and an ImportError
-    there skips the contender with a line. ``tol``: largest difference from the base, relative in the max norm.
+    Each value is a factory: what it does before it returns the function is not timed. An ImportError, there or
+    in the first call, skips the contender with a line. ``tol``: difference from the base, relative, max norm.
     """
     import numpy as np
 
@@ -93,6 +93,19 @@ def compare(
     }
     _print(title, rows, tol)
     return rows
+
+
+def dgemm_rate(n: int = 1536) -> float:
+    """Gflop/s of NumPy's matrix product: what the machine could do at best.
+
+    Measured before any row, it also brings glibc's allocator into the state of a process that has used large
+    arrays: blocks up to this size are kept, so that no row pays page faults for them at every call.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((n, n)), rng.standard_normal((n, n))
+    return 2 * n**3 / min(timed(lambda: a @ b, 1) for _ in range(7)) / 1e9
 
 
 def ratio(rows: Mapping[str, Row], name: str, base: str) -> float:

@@ -11,7 +11,7 @@ from refimpl.arrays import to_numpy
 from refimpl.bounds import Region
 from refimpl.constants import Constants, constants
 from refimpl.errors import BadInput, HypothesisViolated
-from refimpl.exact.lower import rounding_floor
+from refimpl.exact.lower import floor_at
 from refimpl.problem import BilevelProblem, FixedPointProblem, Problem
 
 
@@ -59,9 +59,10 @@ def check(problem: Problem, lam: Any, w: Any, *, region: Region | None = None) -
             required=f"({problem.n},) and ({problem.d},)",
             advice="call it for one λ of the batch at a time",
         )
-    residual = float(np.linalg.norm(to_numpy(problem.residual(lam, w))))
+    r = problem.residual(lam, w)
+    residual = float(np.linalg.norm(to_numpy(r)))
     dense = problem.residual_w(lam, w).dense()
-    floor = float(to_numpy(rounding_floor(problem, lam, w, dense)))
+    floor = float(to_numpy(floor_at(problem, lam, w, dense, r)))
     jacobian = to_numpy(dense)
     singular = np.linalg.svd(jacobian, compute_uv=False)
     spectrum = np.linalg.eigvalsh(jacobian) if problem.symmetric else singular[::-1]

@@ -313,6 +313,17 @@ def test_balls_refuse_to_be_compared(name, derived):
         COMPARING[name](x)
 
 
+@pytest.mark.parametrize("k", [0, 1, 2, 3, 5])
+def test_whole_powers_of_balls_that_hold_zero(k):
+    # kills: flint's own power, which is NaN there
+    x = balls(np.array([flint.arb(0, 1), flint.arb(2), flint.arb(-3)], dtype=object))
+    found = x**k
+    assert [float(e) for e in found[1:]] == [2**k, (-3) ** k]
+    assert found[0].is_finite()
+    assert all(found[0].contains(flint.fmpq(s, 2) ** k) for s in (-2, -1, 0, 1, 2))
+    assert (x[1:] ** -1)[0].contains(flint.fmpq(1, 2))
+
+
 def test_decided_takes_only_a_certain_answer_for_yes():
     x = balls(np.array([flint.arb(0, 1), flint.arb(1)], dtype=object))
     assert (x.decided() > 0).tolist() == [False, True]

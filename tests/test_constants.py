@@ -17,7 +17,7 @@ from refimpl.constants import MapBounds, Region, around, best_step, constants
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.objective import Map
 from refimpl.zoo import degenerate, logistic, maps, quadratic, ridge, rows, uppers
-from tests.test_zoo import THINGS
+from tests.zoo_things import THINGS
 
 EPS = 2.0**-52
 LOWER = 0.9  # the share of an attained constant that the same hunt must refute

@@ -14,7 +14,7 @@ import pytest
 
 import refimpl as ri
 from refimpl.objective import Map
-from tests.test_zoo import THINGS
+from tests.zoo_things import THINGS
 
 N, FEATURES, CLASSES = 4, 2, 3
 RNG = np.random.default_rng(41)
@@ -153,6 +153,40 @@ def test_operators_declare_their_leading_axes(name: str, leads: Any, terms: bool
         longest = max(lam.ndim - 1, w.ndim - 1, thing.lead)
         assert operator.dense().ndim - 2 <= operator.lead <= longest, quantity
         assert operator.T.lead == operator.lead, quantity
+
+
+@pytest.mark.parametrize("name", [*THINGS, "weighted softmax"])
+def test_the_matrix_of_a_term_agrees_with_its_products(name: str) -> None:
+    # kills: a matrix assembled without the selection that a single term of the sum makes
+    thing = DEFINITIONS[name][0] if name == "weighted softmax" else THINGS[name]()
+    if thing.space.size == 1:
+        return
+    rng = np.random.default_rng(48)
+    lam, w = rng.standard_normal(thing.n), rng.standard_normal(thing.d)
+    for quantity in ("d_w", "d_lam") if isinstance(thing, Map) else ("hess_ww", "cross"):
+        for sample in (1, np.array([2, 0, 1])):
+            operator = getattr(thing.at(sample), quantity)(lam, w)
+            x, y = (rng.standard_normal(size) for size in operator.shape[::-1])
+            dense = operator.dense()
+            allowed = (
+                10
+                * (thing.n + thing.d)
+                * 2.0**-52
+                * np.linalg.norm(dense)
+                * (np.linalg.norm(x) + np.linalg.norm(y))
+            )
+            assert np.abs(dense @ x - operator @ x).max(initial=0.0) <= allowed, quantity
+            assert np.abs(y @ dense - operator.T @ y).max(initial=0.0) <= allowed, quantity
+
+
+@pytest.mark.parametrize("name", ["cross entropy", "weighted softmax"])
+def test_the_assembled_hessian_is_symmetric_to_the_last_bit(name: str) -> None:
+    # kills: one triangle's rounding for both
+    thing = DEFINITIONS[name][0]
+    rng = np.random.default_rng(49)
+    for _ in range(5):
+        dense = thing.hess_ww(rng.standard_normal(thing.n), rng.standard_normal(thing.d)).dense()
+        assert np.array_equal(dense, dense.T)
 
 
 def test_weights_are_packed_class_major() -> None:

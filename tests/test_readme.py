@@ -13,7 +13,9 @@ OWN_LEVEL = next(block for block in BLOCKS if "from_function" in block)
 KINDS = (["bounded"], ["estimated", "bounded"], ["estimated"])  # what each block says that it prints
 
 
-@pytest.mark.parametrize(("block", "kinds"), list(zip(BLOCKS, KINDS, strict=True)), ids=["first", "digits", "own"])
+@pytest.mark.parametrize(
+    ("block", "kinds"), list(zip(BLOCKS, KINDS, strict=True)), ids=["first", "digits", "own"]
+)
 def test_block_runs(block, kinds, capsys):
     exec(compile(block, "README", "exec"), {"__name__": "readme"})
     assert re.findall("bounded|estimated|exact", capsys.readouterr().out) == kinds

@@ -120,7 +120,9 @@ def forward(
             if exact is not None:
                 values.append(assembled(state, jacobian))
             at_step = B.moveaxis(step.d_lam(lam, state).dense(), -1, 0)
-            at_step = at_step if at_step.ndim > 2 else B.reshape(at_step, (problem.n, *ones, -1))
+            at_step = (
+                at_step if at_step.ndim > 2 else B.reshape(at_step, (problem.n, *ones, at_step.shape[-1]))
+            )
             jacobian = step.d_w(lam, state) @ jacobian + at_step
             state = step.value(lam, state)
         value = assembled(state, jacobian)

@@ -272,5 +272,8 @@ def to_numpy(x: Any) -> Any:
 def unavailable(what: str, extra: str) -> BackendUnavailable:
     """The error that names the extra to install."""
     return BackendUnavailable(
-        f"{what} is not installed", required=f"the extra {extra!r}", advice=f"pip install 'refimpl[{extra}]'"
+        f"{what} is not installed",
+        measured="its import fails",
+        required=f"the extra {extra!r}",
+        advice=f"pip install 'refimpl[{extra}]'",
     )

@@ -29,6 +29,8 @@ class Balls(np.ndarray):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         _refuse(ufunc.__name__)
+        if ufunc is np.power and isinstance(inputs[1], int):
+            return _power(inputs[0], inputs[1])
         plain = [x.view(np.ndarray) if isinstance(x, Balls) else x for x in inputs]
         return _wrapped(getattr(ufunc, method)(*plain, **options))
 
@@ -46,6 +48,46 @@ class Balls(np.ndarray):
 def balls(x: np.ndarray) -> Balls:
     """A view of an object array of arb."""
     return x.view(Balls)
+
+
+def upper_norm(x: np.ndarray) -> float:
+    """A float >= the 2-norm of every vector in the balls x."""
+    import flint
+
+    total = sum((e.abs_upper() ** 2 for e in x.ravel()), flint.arb(0))
+    largest = total.sqrt().abs_upper()  # NaN, where a ball is indeterminate, is neither 0 nor unequal to it
+    return 0.0 if largest == 0 else float(np.nextafter(float(largest), np.inf))
+
+
+def radius(x: np.ndarray) -> float:
+    """2-norm of the balls' radii."""
+    return float(np.linalg.norm([float(e.rad()) for e in x.ravel()]))
+
+
+def midpoints(x: np.ndarray) -> Balls:
+    """The balls' midpoints, as balls of radius 0."""
+    out = np.empty(x.size, dtype=object)
+    out[:] = [e.mid() for e in x.ravel().tolist()]
+    return balls(out.reshape(x.shape))
+
+
+def around(x: np.ndarray, radii: list[Any]) -> Balls:
+    """Balls around a vector of balls, widened by non-negative arb radii."""
+    import flint
+
+    out = np.empty(x.size, dtype=object)
+    out[:] = [e + flint.arb(0, r.abs_upper()) for e, r in zip(x.tolist(), radii, strict=True)]
+    return balls(out)
+
+
+def _power(x: Any, k: int) -> Any:
+    """x^k by products: flint's power of a ball that holds 0 goes through the logarithm and is NaN."""
+    if k < 0:
+        return 1 / _power(x, -k)
+    out = 0 * x + 1
+    for _ in range(k):
+        out = out * x
+    return out
 
 
 def _wrapped(x: Any) -> Any:

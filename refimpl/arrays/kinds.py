@@ -241,7 +241,12 @@ class Rational(_Objects):
             return x
         if isinstance(x, float):
             if x - x != 0:
-                raise BadInput("a rational needs a finite number", measured=x, advice="remove NaN and inf")
+                raise BadInput(
+                    "a rational needs a finite number",
+                    measured=x,
+                    required="no NaN and no infinity",
+                    advice="look at how it was computed",
+                )
             return flint.fmpq(*x.as_integer_ratio())
         if hasattr(x, "numerator"):
             return flint.fmpq(int(x.numerator), int(x.denominator))

@@ -16,6 +16,7 @@ import numpy as np
 
 from refimpl.arrays import Backend, factor, to_numpy
 from refimpl.arrays.backend import Array
+from refimpl.arrays.balls import around, midpoints, radius, upper_norm
 from refimpl.errors import HypothesisViolated, NotCertified, RefimplError, TooLarge
 from refimpl.exact.lower import rounding_floor
 from refimpl.problem import Problem
@@ -50,17 +51,12 @@ def enclose(problem: Problem, lam: Any, w: Any) -> Enclosure:
     formula needs comparisons. Cost: O(d³) operations on 256-bit balls, about 0.1 s at d = 40.
     """
     lam, w = problem.lam(lam), problem.w(w)
-    if problem.d > LIMIT or lam.ndim != 1 or w.ndim != 1:
-        raise TooLarge(
-            "too large to enclose",
-            measured=f"d = {problem.d}, λ of shape {tuple(lam.shape)}, w of shape {tuple(w.shape)}",
-            required=f"d <= {LIMIT} and a single λ",
-            advice="the first-order estimate (kind 'estimated') has no such limit; or certify a sub-problem",
-        )
+    _require_size(problem, lam, w)
     with _balls_of(problem, BITS) as balls:
         B = balls.backend
         lam, w = B.asarray(lam), B.asarray(w)
         Y = B.asarray(_float_inverse(to_numpy(balls.residual_w(lam, w).dense())))
+        _require_enclosing(balls, lam, w)
         box = _krawczyk(balls, lam, _refined(balls, lam, w, Y), Y)
         jacobian = balls.residual_w(lam, box).dense()
         if problem.symmetric:
@@ -78,32 +74,38 @@ def certify(problem: Problem, lam: Any, *, w: Any, v: Any, value: Any) -> Certif
     formula rounds over balls of the result's precision (10: NumPy's exp and log are good to a few ulp).
     """
     B = problem.backend
-    lam, w, v, value = (
-        problem.lam(lam),
-        problem.w(w),
-        B.vector(v, problem.d, "v"),
-        B.vector(value, problem.n, "value"),
-    )
-    true = enclose(problem, lam, w)
+    lam, w, v = problem.lam(lam), problem.w(w), B.vector(v, problem.d, "v")
+    value = B.vector(value, problem.n, "value")
+    _require_size(problem, lam, w)
     with _balls_of(problem, DIGITS[B.dtype]) as balls:
-        rounding = [_radius(stage) for stage in _stages(balls, lam, w, v, value)]
-    solving = (*_solver_errors(problem, *(to_numpy(x) for x in (lam, w, v))), 0.0)
+        rounding = [radius(stage) for stage in _stages(balls, lam, w, v, value)]
     with _balls_of(problem, BITS) as balls:
         residuals = [upper_norm(stage) for stage in _stages(balls, lam, w, v, value)]
-        w_error, v_error, bound = (
-            upper_norm(balls.backend.asarray(x) - y)
-            for x, y in ((w, true.w), (v, true.v), (value, true.value))
-        )
+    solving = (*_solver_errors(problem, *(to_numpy(x) for x in (lam, w, v))), 0.0)
     for name, residual, rounds, solves in zip(("w", "v", "value"), residuals, rounding, solving, strict=True):
         _require(name, residual, solves + 10 * rounds)
-    if not np.isfinite([w_error, v_error, bound]).all():
+    true = enclose(problem, lam, w)
+    with _balls_of(problem, BITS) as balls:
+        pairs = ((value, true.value), (w, true.w), (v, true.v))
+        errors = [upper_norm(balls.backend.asarray(x) - y) for x, y in pairs]
+    if not np.isfinite(errors).all():
         raise NotCertified(
             "the enclosure is unbounded",
-            measured=f"errors of w, v and value <= {w_error}, {v_error}, {bound}",
+            measured=f"errors of value, w and v <= {errors}",
             required="finite bounds",
             advice="a formula of the upper level leaves its domain near this solution",
         )
-    return Certificate(bound, w_error, v_error)
+    return Certificate(*errors)
+
+
+def _require_size(problem: Problem, lam: Array, w: Array) -> None:
+    if problem.d > LIMIT or lam.ndim != 1 or w.ndim != 1:
+        raise TooLarge(
+            "too large to enclose",
+            measured=f"d = {problem.d}, λ of shape {tuple(lam.shape)}, w of shape {tuple(w.shape)}",
+            required=f"d <= {LIMIT} and a single λ",
+            advice="the first-order estimate (kind 'estimated') has no such limit; or certify a sub-problem",
+        )
 
 
 @contextmanager
@@ -113,9 +115,8 @@ def _balls_of(problem: Problem, bits: int) -> Iterator[Problem]:
 
     with flint.ctx.workprec(bits):
         try:
-            yield problem.to(
-                "interval"
-            )  # afresh: what an objective caches is rounded to the precision at hand
+            # moved afresh: what an objective caches is rounded to the precision at hand
+            yield problem.to("interval")
         except RefimplError:
             raise
         except (TypeError, ValueError, AttributeError, ArithmeticError) as e:
@@ -152,17 +153,27 @@ def _require(stage: str, residual: float, allowed: float) -> None:
         )
 
 
-def upper_norm(x: Array) -> float:
-    """A float >= the 2-norm of every vector in the balls x."""
-    import flint
-
-    total = sum((e.abs_upper() ** 2 for e in x.ravel()), flint.arb(0))
-    largest = total.sqrt().abs_upper()
-    return float(np.nextafter(float(largest), np.inf)) if largest != 0 else 0.0
-
-
-def _radius(x: Array) -> float:
-    return float(np.linalg.norm([float(e.rad()) for e in x.ravel()]))
+def _require_enclosing(balls: Problem, lam: Array, w: Array) -> None:
+    """Over a wide ball around w every formula must hold its value at a corner; a cast to floats breaks that."""
+    size = [abs(e) + 1 for e in w]
+    corner = w + balls.backend.asarray(size) / 1024
+    u = balls.backend.asarray(np.ones(balls.d))
+    wide, inside = (
+        (
+            *balls.residual(lam, x),
+            *(balls.residual_w(lam, x).T @ u),
+            *balls.upper.grad_w(lam, x),
+            *balls.hypergradient_at(lam, x, u),
+        )
+        for x in (around(w, [s / 1024 for s in size]), corner)
+    )
+    if not all(a.contains(b) for a, b in zip(wide, inside, strict=True)):
+        raise NotCertified(
+            "a formula does not enclose its values over balls",
+            measured="its result over a ball lacks its result at a point of that ball",
+            required="arithmetic on the backend's numbers throughout",
+            advice="look for a conversion to floats: np.asarray(w, dtype=float), float(w[0])",
+        )
 
 
 def _float_inverse(jacobian: np.ndarray) -> np.ndarray:
@@ -177,20 +188,16 @@ def _float_inverse(jacobian: np.ndarray) -> np.ndarray:
         ) from None
 
 
-def _mid(B: Backend, x: Array) -> Array:
-    return B.asarray([e.mid() for e in x])
-
-
 def _refined(balls: Problem, lam: Array, x: Array, Y: Array) -> Array:
     """Newton with the fixed inverse Y on midpoints, to working precision: a factor κ eps per step."""
     B = balls.backend
     size = None
     for _ in range(60):
-        step = _mid(B, B.matvec(Y, balls.residual(lam, x)))
+        step = midpoints(B.matvec(Y, balls.residual(lam, x)))
         new = max(float(e.abs_upper()) for e in step)
         if size is not None and new >= size:
             break
-        x, size = _mid(B, x - step), new
+        x, size = midpoints(x - step), new
     return x
 
 
@@ -199,16 +206,12 @@ def _krawczyk(balls: Problem, lam: Array, x: Array, Y: Array) -> Array:
 
     B = balls.backend
     step = B.matvec(Y, balls.residual(lam, x))
+    rounding = flint.arb(2) ** (40 - BITS)
+    widths = [2 * s.abs_upper() + (c.abs_upper() + 1) * rounding for s, c in zip(step, x, strict=True)]
     for inflation in (0, 16, 48, 96):
-        radius = [
-            (2 * s.abs_upper() + (c.abs_upper() + 1) * flint.arb(2) ** (40 - BITS))
-            * flint.arb(2) ** inflation
-            for s, c in zip(step, x, strict=True)
-        ]
-        spread = B.asarray([flint.arb(0, r.abs_upper()) for r in radius])
-        box = x + spread
+        box = around(x, [r * flint.arb(2) ** inflation for r in widths])
         defect = B.eye(len(x)) - Y @ balls.residual_w(lam, box).dense()
-        image = x - step + B.matvec(defect, spread)
+        image = x - step + B.matvec(defect, box - x)
         size = upper_norm(defect)
         if size < 1 and all(b.contains_interior(i) for b, i in zip(box, image, strict=True)):
             return image

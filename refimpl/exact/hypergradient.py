@@ -63,10 +63,13 @@ def exact_hypergradient(
     """
     if certify not in ("auto", "always", "never"):
         raise BadInput(
-            "unknown certify option", measured=certify, required="auto, always or never", advice="use auto"
+            "unknown certify option",
+            measured=certify,
+            required="auto, always or never",
+            advice="auto proves a bound where it can and says why where it cannot",
         )
     lam = problem.lam(lam)
-    lower = solve_lower(problem, lam, start.w if isinstance(start, Hypergradient) else start)
+    lower = solve_lower(problem, lam, start=start.w if isinstance(start, Hypergradient) else start)
     v, value, residual_adjoint = _adjoint_stage(problem, lam, lower)
     kind, bound, why = _judged(problem, lam, lower, v, value, certify)
     return Hypergradient(

@@ -62,8 +62,17 @@ def terms_floor(problem: Problem, lam: Array, w: Array) -> Array:
     return 10 * problem.d * B.eps * expect(problem.space, sizes, B)
 
 
+def floor_at(problem: Problem, lam: Array, w: Array, jacobian: Array, r: Array) -> Array:
+    """The size of ‖r‖ that counts as solved at (λ, w): the terms are asked only where r is above ``rounding_floor``."""
+    B = problem.backend
+    floor = rounding_floor(problem, lam, w, jacobian)
+    if B.exact or not B.ordered or bool(B.xp.all(B.dot(r, r) <= floor * floor)):
+        return floor
+    return floor + terms_floor(problem, lam, w)
+
+
 def solve_lower(
-    problem: Problem, lam: Array, start: Array | None = None, *, max_steps: int = 100
+    problem: Problem, lam: Array, *, start: Array | None = None, max_steps: int = 100
 ) -> LowerSolution:
     """w(λ) from ``start`` (the origin by default), over any leading axes of λ.
 
@@ -131,9 +140,7 @@ def require_solved(problem: Problem, lam: Array, w: Array) -> LowerSolution:
     B = problem.backend
     r = problem.residual(lam, w)
     jacobian, fact = factorised(problem, lam, w)
-    floor = rounding_floor(problem, lam, w, jacobian)
-    if not (B.exact or bool(B.xp.all(B.dot(r, r) <= floor * floor))):
-        floor = floor + terms_floor(problem, lam, w)
+    floor = floor_at(problem, lam, w, jacobian, r)
     if not bool(B.xp.all(B.dot(r, r) <= floor * floor)):
         raise _not_converged(problem, r, floor)
     return LowerSolution(w, r, -fact.solve(r), fact, jacobian, 0)

@@ -14,7 +14,7 @@ from refimpl.operators import Operator, identity, zero
 class IdentityStart(Map):
     """w_0 = λ, which needs n = d: unrolling from it is MAML (Finn et al. 2017)."""
 
-    n: int  # type: ignore[misc]  # a field here, a property elsewhere
+    n: int
     backend: Backend = Backend()
 
     @property

@@ -36,23 +36,23 @@ class SoftmaxLoss(Objective):
     X: Array
     y: Array
     reg: Any
-    n: int  # type: ignore[misc]  # a field here, a property elsewhere
+    n: int
     backend: Backend = Backend()
 
-    @property
+    @cached_property
     def classes(self) -> int:
         return int(self.y.shape[-2])
 
-    @property
+    @cached_property
     def features(self) -> int:
         return int(self.X.shape[-1])
 
-    @property
+    @cached_property
     def count(self) -> int:
         """N, the number of samples."""
         return int(self.X.shape[-2])
 
-    @property
+    @cached_property
     def d(self) -> int:  # type: ignore[override]
         return self.classes * self.features
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     selected = [replace(m, tests=resolved(m.tests, ids)) for m in selected]
     wrong += [f"fails or does not run without any mutant: {t}" for t in baseline(selected)]
     outcomes = _run(selected, options.jobs, options.limit)
-    wrong += _unexplained(outcomes)
+    wrong += unexplained(outcomes)
     _summary(outcomes, time.monotonic() - began)
     for line in wrong:
         print(line, file=sys.stderr)
@@ -111,7 +111,7 @@ def _line(status: str, seconds: float, name: str, formula: str, by: str) -> None
     )
 
 
-def _unexplained(outcomes: Sequence[tuple[Mutant, Outcome]]) -> list[str]:
+def unexplained(outcomes: Sequence[tuple[Mutant, Outcome]]) -> list[str]:
     known, wrong = reasons(), []
     for mutant, outcome in outcomes:
         if outcome.status == "error":

@@ -289,8 +289,8 @@ def _is_zero(e: ast.expr) -> bool:
     match e:
         case ast.Constant(0) | ast.BinOp(ast.Constant(0), ast.Mult(), _):
             return True
-        case ast.Call():
-            return _called(e) == "zeros"
+        case ast.Call(args=[*_, last]):
+            return _called(e) == "zeros" or (_called(e) == "spread" and _is_zero(last))
     return False
 
 

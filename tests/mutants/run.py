@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import multiprocessing
 import os
 import re
@@ -44,7 +45,9 @@ def failures(tests: Sequence[str], most: int = 1) -> list[str]:
     """Those of the tests that fail, ``most`` at most. Raises ``Unusable`` where none runs."""
     watcher, said = _Watcher(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = pytest.main([*QUIET, "--no-header", "--no-summary", f"--maxfail={most}", *tests], plugins=[watcher])
+        code = pytest.main(
+            [*QUIET, "--no-header", "--no-summary", f"--maxfail={most}", *tests], plugins=[watcher]
+        )
     if watcher.failed:
         return watcher.failed
     if code != pytest.ExitCode.OK or not watcher.passed:
@@ -94,8 +97,9 @@ def judged(mutant: Mutant) -> tuple[str, str]:
             mutant.judge()
         except Noticed as seen:
             return "killed", str(seen)
-    if mutant.tests and (failed := failures(mutant.tests)):
-        return "killed", failed[0]
+    for _, tests in itertools.groupby(mutant.tests, key=lambda test: test.partition("::")[0]):
+        if failed := failures(list(tests)):  # file by file: what the first one kills needs no other collected
+            return "killed", failed[0]
     return "survived", ""
 
 

@@ -18,7 +18,7 @@ from tests.mutants.model import Mutant, Noticed
 from tests.mutants.patch import install
 
 Thing = Objective | Map
-KILLERS = "tests/test_mutant_killers.py"
+CONSTANTS = {"hess_between", "peak", "third"}  # of use to `bounds` alone
 POINTS = (1, 2)  # seeds of the points (λ, w), per case
 
 
@@ -81,23 +81,36 @@ def derivatives_noticed(selected: Callable[[Thing], bool]) -> None:
                 raise Noticed(f"check_derivatives({type(thing).__name__})") from error
 
 
-def named_tests(selected: Callable[[Thing], bool]) -> tuple[str, ...]:
-    """What judges the mutants that the check of derivatives accepts: the family's tests, constants' before values'."""
-    constants, families = (
-        importlib.import_module("tests.test_constants"),
-        importlib.import_module("tests.test_zoo"),
+def named_tests(selected: Callable[[Thing], bool], *, constant: bool) -> tuple[str, ...]:
+    """What judges the mutants that the check of derivatives accepts, for a formula or for a stated ``constant``.
+
+    Taken from the tests' own tables of instances, so that a family added there is judged by them.
+    """
+    killers, formulas, constants, things = (
+        importlib.import_module(f"tests.{name}")
+        for name in ("test_mutant_killers", "test_bound_formulas", "test_constants", "zoo_things")
     )
+    defined = [name for name, row in killers.DEFINITIONS.items() if selected(row[0])]
+    stated = [name for name, row in formulas.INSTANCES.items() if selected(row[0])]
     attained = [name for name, row in constants.ATTAINED.items() if selected(row[0])]
-    named = [name for name, make in families.THINGS.items() if selected(make())]
-    hunted = [name for name in named if name in constants.SMOOTH]
-    file = "tests/test_constants.py::test"
-    return (
-        KILLERS,
-        *(f"{file}_a_lower_constant_is_refuted_where_it_is_attained[{name}-*]" for name in attained),
-        *(f"{file}_the_attaining_instances_exceed_nothing[{name}]" for name in attained),
-        *(f"{file}_no_point_of_the_region_exceeds_a_constant[{name}-*]" for name in hunted),
-        *(f"tests/test_zoo.py::*[*{name}*]" for name in named),
+    named = [name for name, make in things.THINGS.items() if selected(make())]
+    bounds, values = "tests/test_bound_formulas.py::test_", "tests/test_mutant_killers.py::test_"
+    lower = "tests/test_constants.py::test_a_lower_constant_is_refuted_where_it_is_attained"
+    first = [f"{bounds}a_family_states_what_its_docstring_derives[{name}-*]" for name in stated]
+    second = [f"{values}a_value_is_its_definition[*-{name}]" for name in defined]
+    last = (
+        [f"{lower}[{name}-*]" for name in attained]
+        if constant
+        else [f"{values}operators_declare_their_leading_axes[*-{name}]" for name in named]
+        + [f"tests/test_zoo.py::*[*{name}*]" for name in named]
     )
+    loose = (
+        f"{bounds}a_kink_*",
+        f"{values}the_matrix_of_a_term_*",
+        f"{values}the_assembled_*",
+        f"{values}weights_*",
+    )
+    return (*first, *second, *loose, *last) if constant else (*second, *first, *loose, *last)
 
 
 def mutants() -> list[Mutant]:
@@ -105,17 +118,18 @@ def mutants() -> list[Mutant]:
     found: list[Mutant] = []
     for module in modules():
         times: Counter[str] = Counter()
-        judges: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {}
+        judges: dict[tuple[str, bool], tuple[Callable[[], None], tuple[str, ...]]] = {}
         for change in changes(module):
             short = module.__name__.rpartition(".")[2]
             name = f"{short}.{change.where}: {change.old} -> {change.new}"
             times[name] += 1
             if times[name] > 1:
                 name += f" (#{times[name]})"
-            owner = change.qualname.rpartition(".")[0]
-            if owner not in judges:
-                judges[owner] = _judges(_users(module, owner))
-            found.append(_mutant(name, module, change, *judges[owner]))
+            owner, _, method = change.qualname.rpartition(".")
+            kind = owner, "bounds" in method or method in CONSTANTS or method.isupper()
+            if kind not in judges:
+                judges[kind] = _judges(_users(module, owner), constant=kind[1])
+            found.append(_mutant(name, module, change, *judges[kind]))
     return found
 
 
@@ -129,8 +143,13 @@ def _users(module: types.ModuleType, owner: str) -> Callable[[Thing], bool]:
     return selected
 
 
-def _judges(selected: Callable[[Thing], bool]) -> tuple[Callable[[], None], tuple[str, ...]]:
-    return lambda: derivatives_noticed(selected), named_tests(selected)
+def _judges(
+    selected: Callable[[Thing], bool], *, constant: bool
+) -> tuple[Callable[[], None], tuple[str, ...]]:
+    def judge() -> None:
+        derivatives_noticed(lambda thing: not constant and selected(thing))
+
+    return judge, named_tests(selected, constant=constant)
 
 
 def _mutant(

@@ -8,8 +8,9 @@ from latex2mathml.converter import convert
 from markupsafe import Markup, escape
 
 # An unknown macro, or an alignment mark outside its environment, comes back as an identifier of its own.
-_NOT_UNDERSTOOD = re.compile(r"<m[ion][^>]*>(\\[A-Za-z]+|&)</m[ion]>")
+_NOT_UNDERSTOOD = re.compile(r"<m[ion][^>]*>(\\[^<]+|&)</m[ion]>")
 _PIECES = re.compile(r"(\$\$.+?\$\$|\$.+?\$)", re.DOTALL)
+_SIZED_NORM = re.compile(r"\\[Bb]igg?[lr]?(?=\\\|)")  # it does not size this bar, so the size is dropped
 _ALIGNED = re.compile(r"(\\(?:begin|end)\{)aligned\}")  # the converter knows the same layout by another name
 
 
@@ -23,7 +24,8 @@ def mathml(tex: str, *, display: bool) -> Markup:
     Raises ``Untypeset``, naming what is not understood.
     """
     try:
-        markup = convert(_ALIGNED.sub(r"\1split}", tex), display="block" if display else "inline")
+        known = _SIZED_NORM.sub("", _ALIGNED.sub(r"\1split}", tex))
+        markup = convert(known, display="block" if display else "inline")
     except Exception as error:  # the converter raises whatever its parser trips over
         raise Untypeset(f"{tex!r}: {type(error).__name__} {error}") from error
     if unknown := _NOT_UNDERSTOOD.search(markup):

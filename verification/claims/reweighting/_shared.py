@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from refimpl.constants import Constants
+from refimpl.constants import Bounds, Constants
+from refimpl.problem import BilevelProblem
 from verification.instances import EPS, Case, size
 from verification.model import Control, Hypothesis, Measurement
 
 Alter = Callable[[Constants], Constants]
 
-# -- hypotheses -----------------------------------------------------------------------------------------------
+# -- hypotheses --------------------------------------------------------------------------------------------
 
 
 def _within(measured: float, stated: float, d: int) -> tuple[bool, str]:
@@ -67,14 +68,14 @@ CONTRACTION = (
     Hypothesis("solution path", r"\|\partial_\lambda\Phi(w(\lambda),\lambda)\| \le L_\Phi", _path),
     Hypothesis(
         "smoothness",
-        r"\partial_w\Phi,\ \partial_\lambda\Phi,\ \nabla_wF,\ \nabla_\lambda F\ "
-        r"\text{Lipschitz in } w \text{ with } \nu_1, \nu_2, \mu_1, \mu_2",
+        r"\partial_w\Phi,\ \partial_\lambda\Phi,\ \nabla_wF,\ \nabla_\lambda F\ \text{Lipschitz in } w "
+        r"\text{ with } \nu_1, \nu_2, \mu_1, \mu_2",
         _smooth,
     ),
 )
 
 
-# -- measurements ---------------------------------------------------------------------------------------------
+# -- measurements ------------------------------------------------------------------------------------------
 
 
 def worst(observed: Any, bound: Any, rounding: float, **detail: Any) -> Measurement:
@@ -110,8 +111,15 @@ def dropped(name: str, measure: Callable[[Alter], Callable[[Any], Measurement]])
 
 def spectrum(case: Case) -> tuple[float, float]:
     """μ and L of a minimisation's lower Hessian on the region."""
-    bounds = case.problem.lower.bounds(case.region)  # type: ignore[attr-defined]  # minimisations only
+    bounds = lower_bounds(case)
     return bounds.hess_ww_min, bounds.hess_ww
+
+
+def lower_bounds(case: Case) -> Bounds:
+    """Proved bounds of a minimisation's lower level on the region."""
+    assert isinstance(case.problem, BilevelProblem)
+    bounds: Bounds = case.problem.lower.bounds(case.region)
+    return bounds
 
 
 def cross_norm(case: Case) -> float:

@@ -67,8 +67,8 @@ class System:
 
 def system(params: Mapping[str, Any]) -> System:
     """The system of ``params``."""
-    lists = (tuple(params[name]) for name in ("spectrum", "b", "mirror"))
-    return System(*lists, skew=params.get("skew", 0))
+    spectrum, b, mirror = (tuple(params[name]) for name in ("spectrum", "b", "mirror"))
+    return System(spectrum, b, mirror, params.get("skew", 0))
 
 
 def params(spectrum: list[int], b: list[int], **more: Any) -> dict[str, Any]:

@@ -60,12 +60,16 @@ def by_residual(scale: Callable[[float, float], float] = lambda mu, L: mu) -> Ca
         z = adjoint(case, lambda H, C: np.linalg.solve(H, _top_right(C @ np.linalg.inv(H))))
         delta = size(b - H @ z)
         bound = float(np.linalg.norm(C, 2)) * delta / scale(*spectrum(case))
-        return Measurement(observed=error(case, z), bound=bound, rounding=rounding(case, z), detail={"delta": delta})
+        return Measurement(
+            observed=error(case, z), bound=bound, rounding=rounding(case, z), detail={"delta": delta}
+        )
 
     return measure
 
 
-def by_vector(cross: Callable[[np.ndarray], float] = lambda C: float(np.linalg.norm(C, 2))) -> Callable[[Case], Measurement]:
+def by_vector(
+    cross: Callable[[np.ndarray], float] = lambda C: float(np.linalg.norm(C, 2)),
+) -> Callable[[Case], Measurement]:
     """δ = ‖z − H⁻¹b‖: error against ‖C‖δ."""
 
     def measure(case: Case) -> Measurement:
@@ -73,7 +77,10 @@ def by_vector(cross: Callable[[np.ndarray], float] = lambda C: float(np.linalg.n
         z = adjoint(case, lambda H, C: _top_right(C))
         delta = size(z - np.linalg.solve(H, b))
         return Measurement(
-            observed=error(case, z), bound=cross(C) * delta, rounding=rounding(case, z), detail={"delta": delta}
+            observed=error(case, z),
+            bound=cross(C) * delta,
+            rounding=rounding(case, z),
+            detail={"delta": delta},
         )
 
     return measure
@@ -115,6 +122,7 @@ KINDS = ("well", "eigenvector", "quadratic", "logistic")
 
 
 def start(kind: str, how: str = "worst", **more: Any) -> dict[str, Any]:
+    """Parameters of one case at w(λ), z moved in the worst direction by default."""
     return {**point(kind, B=0.0), "how": how, "delta": 1.0, **more}
 
 
@@ -133,7 +141,9 @@ EXPLICIT = (
 UNSOLVED = start("quadratic", "steps", n=2, d=2, k=2, B=1.0, upper="product")
 
 
-def reading(id: str, title: str, statement: str, measure: Any, mutants: Mapping[str, Any], note: str) -> Claim:
+def reading(
+    id: str, title: str, statement: str, measure: Any, mutants: Mapping[str, Any], note: str
+) -> Claim:
     """The claim of one reading of δ."""
     return Claim(
         id=f"reweighting/cg-delta@{id}",
@@ -152,7 +162,7 @@ def reading(id: str, title: str, statement: str, measure: Any, mutants: Mapping[
             *(Control(name, kind="formula", measure=mutant) for name, mutant in mutants.items()),
         ),
         equality=Equality(params=start("eigenvector", d=2), reaches=0.999),
-        budget=Budget(quick=150, full=3000),
+        budget=Budget(quick=150, full=1000),
         notes=note,
     )
 
@@ -161,40 +171,42 @@ CLAIMS = (
     reading(
         "residual",
         "δ as the residual of the adjoint system",
-        r"\|\nabla_vf - Hz\| \le \delta \;\Rightarrow\; \|\nabla_uf - \nabla^2_{uv}g\, z - \nabla f(u)\| \le "
-        r"\frac{\|\nabla^2_{uv}g\|}{\mu}\,\delta",
+        r"$$\|\nabla_vf - Hz\| \le \delta$$ $$\;\Rightarrow\; \|\nabla_uf - \nabla^2_{uv}g\, z - \nabla "
+        r"f(u)\| \le \frac{\|\nabla^2_{uv}g\|}{\mu}\,\delta$$",
         by_residual(),
         {
             "L for μ": by_residual(lambda mu, L: L),
             "√(μL) for μ": by_residual(lambda mu, L: (mu * L) ** 0.5),
         },
-        "The error is $CH^{-1}(b - Hz)$, so $\\|CH^{-1}\\|\\delta$ is sharper and attained by every instance. The only "
-        "reading whose $\\delta$ an algorithm can measure. Equality: the residual an eigenvector to $\\mu$.",
+        "The error is $CH^{-1}(b - Hz)$, so $\\|CH^{-1}\\|\\delta$ is sharper and attained by every "
+        "instance. The only reading whose $\\delta$ an algorithm can measure. Equality: the residual an "
+        "eigenvector to $\\mu$.",
     ),
     reading(
         "vector",
         "δ as the distance of z from the adjoint",
-        r"\|z - H^{-1}\nabla_vf\| \le \delta \;\Rightarrow\; \|\nabla_uf - \nabla^2_{uv}g\, z - \nabla f(u)\| \le "
-        r"\|\nabla^2_{uv}g\|\,\delta",
+        r"$$\|z - H^{-1}\nabla_vf\| \le \delta$$ $$\;\Rightarrow\; \|\nabla_uf - \nabla^2_{uv}g\, z - \nabla "
+        r"f(u)\| \le \|\nabla^2_{uv}g\|\,\delta$$",
         by_vector(),
         {
             "norm of ∇²_{uv}g dropped": by_vector(lambda C: 1.0),
             "smallest singular value": by_vector(lambda C: float(np.linalg.svd(C)[1][-1])),
         },
-        "(12) with the vector $H^{-1}\\nabla_vf$ in place of the matrix: what (13) minimises once $\\nabla_vf$ stands in "
-        "its linear term. Equality: $z - H^{-1}b$ along the first right singular vector of $\\nabla^2_{uv}g$.",
+        "(12) with the vector $H^{-1}\\nabla_vf$ in place of the matrix: what (13) minimises once "
+        "$\\nabla_vf$ stands in its linear term. Equality: $z - H^{-1}b$ along the first right singular "
+        "vector of $\\nabla^2_{uv}g$.",
     ),
     reading(
         "matrix",
         "δ as the distance of a matrix W from the one in (12)",
-        r"\|W - \nabla^2_{uv}g\,H^{-1}\| \le \delta \;\Rightarrow\; \|\nabla_uf - W\nabla_vf - \nabla f(u)\| \le "
-        r"\delta\,\|\nabla_vf\|",
+        r"$$\|W - \nabla^2_{uv}g\,H^{-1}\| \le \delta$$ $$\;\Rightarrow\; \|\nabla_uf - W\nabla_vf - \nabla "
+        r"f(u)\| \le \delta\,\|\nabla_vf\|$$",
         by_matrix(),
         {
             "norm of ∇_vf dropped": by_matrix(lambda b: 1.0),
             "half of it": by_matrix(lambda b: size(b) / 2),
         },
-        "(12) read literally, with $w$ a matrix of $n$ rows: $n$ systems in place of one. Equality: $W - CH^{-1}$ of "
-        "rank one with $\\nabla_vf$ on its right.",
+        "(12) read literally, with $w$ a matrix of $n$ rows: $n$ systems in place of one. Equality: $W - "
+        "CH^{-1}$ of rank one with $\\nabla_vf$ on its right.",
     ),
 )

@@ -51,7 +51,9 @@ def reached(allowed: Callable[[float, int], float]) -> Callable[[System], Measur
         size = float(np.linalg.norm(system.b))
         bound = allowed(kappa, d) * EPS * size
         return Measurement(
-            observed=float(np.linalg.norm(found.residual)), bound=bound, detail={"kappa": kappa, "steps": found.steps}
+            observed=float(np.linalg.norm(found.residual)),
+            bound=bound,
+            detail={"kappa": kappa, "steps": found.steps},
         )
 
     return measure
@@ -63,6 +65,7 @@ def _definite(system: System) -> tuple[bool, Any]:
 
 
 def params(d: int, digits: float, lean: float = 1.0, **more: Any) -> dict[str, Any]:
+    """Parameters of one system."""
     return {"d": d, "digits": digits, "scale": 0.0, "lean": lean, "seed": 0, **more}
 
 
@@ -71,8 +74,8 @@ CLAIMS = (
         id="reweighting/cg-float",
         title="The residual that conjugate gradients reach in float64",
         source="reweighting, after (13); A. Greenbaum 1997 for the attainable accuracy",
-        statement=r"\|b - Ax\| \le 10\,d\,\varepsilon\,\kappa\,\|b\|, \qquad x: \text{CG stopped when its own residual is} "
-        r"\le \varepsilon\|b\|",
+        statement=r"$$\|b - Ax\| \le 10\,d\,\varepsilon\,\kappa\,\|b\|$$ where CG stopped at x because its "
+        r"own residual is at most $\varepsilon\|b\|$.",
         hypotheses=(Hypothesis("symmetric positive definite", r"A = A^\top \succ 0", _definite),),
         strategy=st.fixed_dictionaries(
             {
@@ -92,9 +95,10 @@ CLAIMS = (
             Control("κ dropped", kind="formula", measure=reached(lambda kappa, d: 10 * d)),
             Control("√κ for κ", kind="formula", measure=reached(lambda kappa, d: 10 * d * kappa**0.5)),
         ),
-        budget=Budget(quick=120, full=2400),
-        notes="The residual that CG updates drifts from the true one by about $\\varepsilon\\|A\\|\\max_j\\|x_j\\|$ per step, "
-        "and $\\|x_j\\| \\le \\|x\\| \\le \\|b\\|/\\mu$, hence $\\varepsilon\\kappa\\|b\\|$. A solver that reports its own "
-        "residual claims more than it has: without $\\kappa$ the statement fails.",
+        budget=Budget(quick=120, full=1000),
+        notes="The residual that CG updates drifts from the true one by about "
+        "$\\varepsilon\\|A\\|\\max_j\\|x_j\\|$ per step, and $\\|x_j\\| \\le \\|x\\| \\le \\|b\\|/\\mu$, "
+        "hence $\\varepsilon\\kappa\\|b\\|$. A solver that reports its own residual claims more than it has: "
+        "without $\\kappa$ the statement fails.",
     ),
 )

@@ -39,7 +39,7 @@ def v_held(case: Exact) -> Array:
     return central_differences(lambda lam: case.problem.upper.value(lam, case.w), case.lam)
 
 
-# -- (12) and (13) --------------------------------------------------------------------------------------------
+# -- (12) and (13) -----------------------------------------------------------------------------------------
 
 
 def target(case: Exact) -> Array:
@@ -52,7 +52,9 @@ def nearest_vector(case: Exact) -> Measurement:
     """Squared Frobenius distance of the matrix from the nearest 1wᵀ: what w − matrix is, executed."""
     rows = target(case)
     w = rows.sum(axis=0) / len(rows)
-    return Measurement(observed=((w - rows) ** 2).sum(), bound=0, detail={"shape of w − matrix": list(rows.shape)})
+    return Measurement(
+        observed=((w - rows) ** 2).sum(), bound=0, detail={"shape of w − matrix": list(rows.shape)}
+    )
 
 
 def through_vector(case: Exact) -> Array:
@@ -75,7 +77,7 @@ def corrected_13(case: Exact) -> Array:
     return direct - C @ z
 
 
-# -- (21) -----------------------------------------------------------------------------------------------------
+# -- (21) --------------------------------------------------------------------------------------------------
 
 
 def printed_21(case: Exact) -> Array:
@@ -99,7 +101,11 @@ def lagrangian_parts(case: Exact) -> tuple[Array, Array]:
 def scalar_21(case: Exact) -> Measurement:
     """One function of (u, v): every component is the same number, that of the Lagrangian with the inner product."""
     printed = printed_21(case)
-    return identity(printed, np.array([corrected_21(case)] * len(printed), dtype=object), detail={"components": len(printed)})
+    return identity(
+        printed,
+        np.array([corrected_21(case)] * len(printed), dtype=object),
+        detail={"components": len(printed)},
+    )
 
 
 def stationary_21(case: Exact) -> Measurement:
@@ -125,7 +131,7 @@ def erratum(id: str, *, explicit: Any, off: int = 0, **fields: Any) -> Claim:
         explicit=explicit,
         build=problem,
         grade="proved",
-        budget=Budget(quick=60, full=1200),
+        budget=Budget(quick=60, full=400),
         **fields,
     )
 
@@ -140,69 +146,78 @@ CLAIMS = (
         measure=against_total(v_held),
         controls=(differ(v_held, formula_11, at(1, 1, 1)),),
         corrected=Correction(
-            tex=r"\min_u f(u, v^*(u)), \qquad v^*(u) = \arg\min_v g(u, v)",
+            tex=r"\min_u f(u, v^*(u)), \qquad v^*(u) = \operatorname{argmin}_v g(u, v)",
             measure=against_total(formula_11),
             proof="(9) is what (7) means; v depends on u, and (10) adds $\\frac{dv}{du}\\nabla_vf$.",
         ),
-        notes="A misprint of notation, executed: as printed v is a constant for the minimisation over u, whose gradient "
-        "lacks the implicit term.",
+        notes="A misprint of notation, executed: as printed v is a constant for the minimisation over u, "
+        "whose gradient lacks the implicit term.",
     ),
     erratum(
         "12",
         title="(12) measures the distance of a vector from a matrix",
-        statement=r"\text{for every } \delta > 0 \text{ some vector } w \text{ has } "
-        r"\|w - \nabla^2_{uv}g\,(\nabla^2_{vv}g)^{-1}\| \le \delta",
-        printed=r"\|\boldsymbol{w} - \nabla_{uv}^2 g(\nabla_{vv}^2 g)^{-1}|_{v=v^*(u)}\| \le \delta, \quad w \text{ a vector}",
+        statement=r"\text{for every } \delta > 0 \text{ some vector } w \text{ has } \|w - "
+        r"\nabla^2_{uv}g\,(\nabla^2_{vv}g)^{-1}\| \le \delta",
+        printed=r"\|\boldsymbol{w} - \nabla_{uv}^2 g(\nabla_{vv}^2 g)^{-1}|_{v=v^*(u)}\| \le \delta, \quad w "
+        r"\text{ a vector}",
         explicit=(at(1, 1), at(1, 2), at(2, 1), at(2, 1, 1), at(2, 2)),
         measure=nearest_vector,
         controls=(
             Control(
                 "one row is enough for all",
                 kind="formula",
-                measure=lambda case: identity(target(case), np.broadcast_to(target(case)[:1], target(case).shape)),
+                measure=lambda case: identity(
+                    target(case), np.broadcast_to(target(case)[:1], target(case).shape)
+                ),
                 params=at(2, 2),
             ),
         ),
         corrected=Correction(
-            tex=r"\|z - (\nabla^2_{vv}g)^{-1}\nabla_vf\| \le \delta, \qquad \frac{df}{du} \approx \nabla_uf - \nabla^2_{uv}g\, z",
+            tex=r"\|z - (\nabla^2_{vv}g)^{-1}\nabla_vf\| \le \delta, \qquad \frac{df}{du} \approx \nabla_uf "
+            r"- \nabla^2_{uv}g\, z",
             measure=against_total(through_vector),
-            proof="The vector of d entries that multiplies $\\nabla^2_{uv}g$ in (11); with $\\delta = 0$ it gives the "
-            "hypergradient. With w a matrix of n rows (12) is right as it stands; see cg-delta for all three readings.",
+            proof="The vector of d entries that multiplies $\\nabla^2_{uv}g$ in (11); with $\\delta = 0$ it "
+            "gives the hypergradient. With w a matrix of n rows (12) is right as it stands; see cg-delta for "
+            "all three readings.",
         ),
-        notes="Executed as arrays are: $w$ is subtracted from every row. Right for one hyperparameter, $n = 1$; for $n \\ge 2$ "
-        "no vector comes nearer than the spread of the rows.",
+        notes="Executed as arrays are: $w$ is subtracted from every row. Right for one hyperparameter, $n = "
+        "1$; for $n \\ge 2$ no vector comes nearer than the spread of the rows.",
     ),
     erratum(
         "13",
         title="(13) has a linear term of n components",
-        statement=r"w = \arg\min\ \tfrac12w^\top(\nabla^2_{vv}g)w - w^\top\nabla^2_{uv}g \;\Rightarrow\; "
-        r"\frac{df}{du} = \nabla_uf - w^\top\nabla_vf",
-        printed=r"\min_{\boldsymbol{w}} \tfrac12\boldsymbol{w}^T(\nabla_{vv}^2 g)\boldsymbol{w} - \boldsymbol{w}^T\nabla_{uv}^2 g",
+        statement=r"w = \operatorname{argmin}\ \tfrac{1}{2}w^\top(\nabla^2_{vv}g)w - w^\top\nabla^2_{uv}g "
+        r"\;\Rightarrow\; \frac{df}{du} = \nabla_uf - w^\top\nabla_vf",
+        printed=r"\min_{\boldsymbol{w}} \tfrac{1}{2}\boldsymbol{w}^T(\nabla_{vv}^2 g)\boldsymbol{w} - "
+        r"\boldsymbol{w}^T\nabla_{uv}^2 g",
         explicit=(at(1, 1), at(1, 2), at(2, 1), at(2, 1, 1), at(2, 2)),
         measure=against_total(printed_13),
         controls=(differ(printed_13, corrected_13, at(2, 2)),),
         corrected=Correction(
-            tex=r"\min_z \tfrac12z^\top(\nabla^2_{vv}g)z - z^\top\nabla_vf, \qquad \frac{df}{du} = \nabla_uf - \nabla^2_{uv}g\, z",
+            tex=r"\min_z \tfrac{1}{2}z^\top(\nabla^2_{vv}g)z - z^\top\nabla_vf, \qquad \frac{df}{du} = "
+            r"\nabla_uf - \nabla^2_{uv}g\, z",
             measure=against_total(corrected_13),
-            proof="Its minimiser is $(\\nabla^2_{vv}g)^{-1}\\nabla_vf$; conjugate gradients need one system, not n.",
+            proof="Its minimiser is $(\\nabla^2_{vv}g)^{-1}\\nabla_vf$; conjugate gradients need one system, "
+            "not n.",
         ),
-        notes="$w^\\top\\nabla^2_{uv}g$ does not even conform for $\\nabla^2_{uv}g$ of shape $n \\times d$; transposed it has n "
-        "components, which are added here. Right for n = 1.",
+        notes="$w^\\top\\nabla^2_{uv}g$ does not even conform for $\\nabla^2_{uv}g$ of shape $n \\times d$; "
+        "transposed it has n components, which are added here. Right for n = 1.",
     ),
     erratum(
         "21",
         title="(21) multiplies and squares vectors entry by entry",
-        statement=r"f - \lambda\nabla_vg + \tfrac\mu2(\nabla_vg)^2 \text{ is a function with values in } \mathbb R",
-        printed=r"f(u, v) - \lambda\nabla_v g(u, v) + \tfrac\mu2(\nabla_v g(u, v))^2",
+        statement=r"f - \lambda\nabla_vg + \tfrac{\mu}{2}(\nabla_vg)^2 \text{ is a function with values in } "
+        r"\mathbb R",
+        printed=r"f(u, v) - \lambda\nabla_v g(u, v) + \tfrac{\mu}{2}(\nabla_v g(u, v))^2",
         explicit=(at(1, 1, off=1), at(1, 2, off=1)),
         off=1,
         measure=scalar_21,
         controls=(differ(printed_21, corrected_21, at(1, 2, off=1)),),
         corrected=Correction(
-            tex=r"f - \lambda^\top\nabla_vg + \tfrac\mu2\|\nabla_vg\|^2",
+            tex=r"f - \lambda^\top\nabla_vg + \tfrac{\mu}{2}\|\nabla_vg\|^2",
             measure=stationary_21,
-            proof="Scalar, and exact: at $v^*(u)$ with $\\lambda = (\\nabla^2_{vv}g)^{-1}\\nabla_vf$ it is stationary in v, and its "
-            "derivative in u is the hypergradient (11), for every $\\mu$.",
+            proof="Scalar, and exact: at $v^*(u)$ with $\\lambda = (\\nabla^2_{vv}g)^{-1}\\nabla_vf$ it is "
+            "stationary in v, and its derivative in u is the hypergradient (11), for every $\\mu$.",
         ),
         notes="As printed the expression has d components; it is a number for d = 1 only.",
     ),

@@ -22,8 +22,8 @@ from verification.model import Budget, Claim, Control, Hypothesis, Measurement, 
 
 SOURCE = "reweighting, (11); contraction, (3) and (4)"
 STATEMENT = (
-    r"\Phi = w - \eta\nabla_wG:\qquad \nabla_\lambda F + \partial_\lambda\Phi^\top v_\Phi = "
-    r"\nabla_\lambda F - \nabla^2_{\lambda w}G\, v, \qquad v_\Phi = v/\eta"
+    r"$$\Phi = w - \eta\nabla_wG:$$ $$\nabla_\lambda F + \partial_\lambda\Phi^\top v_\Phi = \nabla_\lambda F "
+    r"- \nabla^2_{\lambda w}G\, v$$ $$v_\Phi = v/\eta$$"
 )
 
 
@@ -71,9 +71,7 @@ def agree(
 
     def measure(b: Both) -> Measurement:
         exact = b.case.hypergradient
-        return identity(
-            np.concatenate([value(b), adjoint(b)]), np.concatenate([exact.value, exact.v])
-        )
+        return identity(np.concatenate([value(b), adjoint(b)]), np.concatenate([exact.value, exact.v]))
 
     return measure
 
@@ -122,7 +120,9 @@ CLAIMS = (
         title="A minimisation and its descent map have one hypergradient and two adjoints",
         source=SOURCE,
         statement=STATEMENT,
-        hypotheses=(Hypothesis("one step size", r"\Phi = w - \eta\nabla_wG,\ \eta \ne 0 \text{ a number}", _one_step),),
+        hypotheses=(
+            Hypothesis("one step size", r"\Phi = w - \eta\nabla_wG,\ \eta \ne 0 \text{ a number}", _one_step),
+        ),
         strategy=sizes(eta=st.tuples(st.integers(1, 9), st.integers(1, 9)).map(list)),
         explicit=(at(1, 1, eta=[1, 2]), at(2, 2, eta=[1, 3]), at(1, 3, eta=[7, 2])),
         build=both,
@@ -134,10 +134,11 @@ CLAIMS = (
             Control("v_Φ = v", kind="formula", measure=agree(lambda b: b.of_map.v)),
             Control("v in the map's formula", kind="formula", measure=agree(value=mixed)),
         ),
-        budget=Budget(quick=100, full=2000),
-        notes="$I - \\partial_w\\Phi = \\eta H$ and $\\partial_\\lambda\\Phi = -\\eta(\\nabla^2_{\\lambda w}G)^\\top$: η cancels in the "
-        "value and not in the adjoint. $\\eta$ need not make $\\Phi$ a contraction. With a preconditioner in place of "
-        "$\\eta$ the value still agrees, the adjoint is $D^{-1}v$.",
+        budget=Budget(quick=100, full=1000),
+        notes="$I - \\partial_w\\Phi = \\eta H$ and $\\partial_\\lambda\\Phi = -\\eta(\\nabla^2_{\\lambda "
+        "w}G)^\\top$: η cancels in the value and not in the adjoint. $\\eta$ need not make $\\Phi$ a "
+        "contraction. With a preconditioner in place of $\\eta$ the value still agrees, the adjoint is "
+        "$D^{-1}v$.",
     ),
     Claim(
         id="reweighting/fixed-point-form@nonlinear",
@@ -155,7 +156,7 @@ CLAIMS = (
             Control("v_Φ = ηv", kind="formula", measure=in_floats(lambda eta: 1 / eta)),
             Control("v_Φ = v", kind="formula", measure=in_floats(lambda eta: 1.0)),
         ),
-        budget=Budget(quick=60, full=1200),
+        budget=Budget(quick=60, full=400),
         notes="Rounding: both are solved to their own floor.",
     ),
 )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from refimpl.arrays import factor
 from refimpl.arrays.backend import Array
@@ -19,8 +18,8 @@ from verification.model import Budget, Claim, Control, Hypothesis, Measurement, 
 
 SOURCE = "reweighting, (10) and (11)"
 STATEMENT = (
-    r"\frac{df}{du}(u, v^*(u)) = \nabla_uf - \nabla^2_{uv}g\,(\nabla^2_{vv}g)^{-1}\nabla_vf, \qquad "
-    r"\nabla^2_{uv}g \in \mathbb{R}^{n\times d}"
+    r"$$\frac{df}{du}(u, v^*(u)) = \nabla_uf - \nabla^2_{uv}g\,(\nabla^2_{vv}g)^{-1}\nabla_vf$$ with "
+    r"$\nabla^2_{uv}g$ of shape $n \times d$"
 )
 
 Formula = Callable[[Exact], Array]
@@ -65,7 +64,7 @@ def equals(formula: Formula, library: bool = False) -> Callable[[Exact], Measure
     return measure
 
 
-# -- all two-variable problems, from finitely many ------------------------------------------------------------
+# -- all two-variable problems, from finitely many ---------------------------------------------------------
 
 GRID = [
     {"h": list(h), "c": list(c), "a": list(a), "b": b}
@@ -86,7 +85,7 @@ def grid_point(params: dict[str, Any]) -> Exact:
     return Exact(problem, RATIONAL.asarray(np.array([1.0])), params)
 
 
-# -- not quadratic --------------------------------------------------------------------------------------------
+# -- not quadratic -----------------------------------------------------------------------------------------
 
 
 H = 1e-30  # of the complex step, whose own error is H² times a third derivative: less than H
@@ -125,7 +124,10 @@ def nonlinear(sign: int = 1, direct: int = 1, inverse: bool = True) -> Callable[
         expected = complex_step(case)
         both = (value, value if mutated or case.params.get("off") else case.exact.value)
         return Measurement(
-            observed=max(size(found - expected) for found in both), bound=0.0, rounding=case.rounding + H, detail={"scale": size(expected)}
+            observed=max(size(found - expected) for found in both),
+            bound=0.0,
+            rounding=case.rounding + H,
+            detail={"scale": size(expected)},
         )
 
     return measure
@@ -155,41 +157,50 @@ CLAIMS = (
             Control("∇_uf dropped", kind="formula", measure=equals(not_direct)),
             Control("∇²_uv g transposed", kind="formula", measure=equals(transposed)),
         ),
-        budget=Budget(quick=100, full=2000),
-        notes="On quadratics $\\lambda \\mapsto F(\\lambda, w(\\lambda))$ is a quadratic polynomial, so its central difference "
-        "over the rationals is its derivative. (10) is read in the layout of (11): $dv/du$ is $n \\times d$, the "
-        "transpose of the Jacobian of $v^*$.",
+        budget=Budget(quick=100, full=1000),
+        notes="On quadratics $\\lambda \\mapsto F(\\lambda, w(\\lambda))$ is a quadratic polynomial, so its "
+        "central difference over the rationals is its derivative. (10) is read in the layout of (11): "
+        "$dv/du$ is $n \\times d$, the transpose of the Jacobian of $v^*$.",
     ),
     Claim(
         id="reweighting/hypergradient@two-variables",
         title="The implicit formula, proved for up to two lower-level variables",
         source=SOURCE,
-        statement=STATEMENT + r", \qquad d \le 2",
+        statement=STATEMENT + r", $d \le 2$",
         hypotheses=(SOLVED,),
         explicit=GRID,
         build=grid_point,
         measure=equals(formula_11),
         grade="proved",
-        complete="times det H both sides are polynomials in the entries of H, C, ∇_vf, ∇_uf, of degree at most one in "
-        "each but two in H's off-diagonal one; they agree on a grid with one point more than that in every "
-        "direction. The derivative at u sees a smooth problem through these entries only, and each u_j separately.",
+        complete="times det H both sides are polynomials in the entries of H, C, ∇_vf, ∇_uf, of degree at "
+        "most one in each but two in H's off-diagonal one; they agree on a grid with one point more than "
+        "that in every direction. The derivative at u sees a smooth problem through these entries only, and "
+        "each u_j separately.",
         controls=(
-            Control("lower level not solved", params={"h": [3], "c": [1], "a": [0], "b": 0, "off": 1, "curved": 1}),
+            Control(
+                "lower level not solved", params={"h": [3], "c": [1], "a": [0], "b": 0, "off": 1, "curved": 1}
+            ),
             Control("sign", kind="formula", measure=equals(plus)),
             Control("Hessian not inverted", kind="formula", measure=equals(not_inverted)),
             Control("∇_uf dropped", kind="formula", measure=equals(not_direct)),
         ),
-        notes="A grid of 2·2·3 Hessians (and 2 for $d = 1$) times 0/1 for every other entry. F enters through its "
-        "gradient at the solution only, so a linear F stands for all.",
+        notes="A grid of 2·2·3 Hessians (and 2 for $d = 1$) times 0/1 for every other entry. F enters "
+        "through its gradient at the solution only, so a linear F stands for all.",
     ),
     Claim(
         id="reweighting/hypergradient@nonlinear",
         title="The implicit formula on problems that are not quadratic",
         source=SOURCE,
-        statement=STATEMENT + r" = \nabla_uf + \partial_u\Phi^\top(I - \partial_v\Phi^\top)^{-1}\nabla_vf",
+        statement=r"$$\frac{df}{du}(u, v^*(u)) = \nabla_uf + \partial_u\Phi^\top(I - "
+        r"\partial_v\Phi^\top)^{-1}\nabla_vf$$",
         hypotheses=(*CONTRACTION, Hypothesis("lower level solved", r"w = w(\lambda)", _converged)),
         strategy=cases(("tanh", "logistic", "bent", "parabola")),
-        explicit=(point("tanh"), point("logistic", d=2), point("parabola", upper="bowl", nu=0.5), point("tanh", n=2, d=2)),
+        explicit=(
+            point("tanh"),
+            point("logistic", d=2),
+            point("parabola", upper="bowl", nu=0.5),
+            point("tanh", n=2, d=2),
+        ),
         build=case,
         measure=nonlinear(),
         grade="exact",
@@ -199,8 +210,8 @@ CLAIMS = (
             Control("∇_uf dropped", kind="formula", measure=nonlinear(direct=0)),
             Control("not inverted", kind="formula", measure=nonlinear(inverse=False)),
         ),
-        budget=Budget(quick=80, full=1600),
-        notes="The judge is the complex step through the plain iteration, run until it has converged together with its "
-        "derivative: it uses values of $\\Phi$ only.",
+        budget=Budget(quick=80, full=1000),
+        notes="The judge is the complex step through the plain iteration, run until it has converged "
+        "together with its derivative: it uses values of $\\Phi$ only.",
     ),
 )

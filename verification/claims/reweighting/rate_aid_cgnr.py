@@ -48,6 +48,7 @@ def contraction(kappa: float) -> float:
 
 
 def plain(kappa: float, k: np.ndarray) -> np.ndarray:
+    """2κ((κ−1)/(κ+1))^k."""
     return 2 * kappa * contraction(kappa) ** k
 
 
@@ -87,6 +88,7 @@ def in_residual(half: bool = False, plus: int = 0) -> Callable[[Case], Measureme
 
 
 def curve(case: Case) -> Mapping[str, Any]:
+    """Errors of every step, and their bound."""
     w, errors = adjoint_iterates(case)
     s, c, k = singular(case, w), case.constants, np.arange(len(errors))
     predicted = c.c1 * c.q**case.t * c.B + c.L_Phi * plain(float(s[0] / s[-1]), k) * c.L_E * c.kappa_q
@@ -103,7 +105,7 @@ def extremal(kappa: float, degree: int, **more: Any) -> dict[str, Any]:
     return point("extremal-normal", kappa=kappa, degree=degree, k=degree, **more)
 
 
-# -- the rate -------------------------------------------------------------------------------------------------
+# -- the rate ----------------------------------------------------------------------------------------------
 
 WINDOW = np.arange(2, 9)
 
@@ -152,9 +154,9 @@ CLAIMS = (
         id="reweighting/rate-aid-cgnr",
         title="Implicit differentiation by conjugate gradients on the normal equations",
         source=SOURCE,
-        statement=r"\|\nabla_\lambda F(w_t) + \partial_\lambda\Phi(w_t)^\top v_k - \nabla f(\lambda)\| \le c_1 q^t B + "
-        r"L_\Phi \cdot 2\kappa\Bigl(\frac{\kappa-1}{\kappa+1}\Bigr)^{k} \cdot L_E\kappa_q, \qquad "
-        r"\kappa = \operatorname{cond}(I - \partial_w\Phi(w_t)),\ v_0 = 0",
+        statement=r"$$\|\nabla_\lambda F(w_t) + \partial_\lambda\Phi(w_t)^\top v_k - \nabla f(\lambda)\|$$ "
+        r"$$\quad \le c_1 q^t B + L_\Phi \cdot 2\kappa\left(\frac{\kappa-1}{\kappa+1}\right)^{k} \cdot "
+        r"L_E\kappa_q$$ $$\kappa = \operatorname{cond}(I - \partial_w\Phi(w_t)),\ v_0 = 0$$",
         hypotheses=CONTRACTION,
         strategy=cases(KINDS, k=12),
         explicit=EXPLICIT,
@@ -175,20 +177,22 @@ CLAIMS = (
             dropped("nu1", bounded),
             dropped("nu2", bounded),
         ),
+        equality=Equality(params=extremal(2.0, 8), reaches=0.2),
         curve=curve,
-        budget=Budget(quick=120, full=2400),
-        notes="CG on $AA^\\top$ minimises the residual, $\\|r_k\\| \\le 2\\rho^k\\|b\\|$ with $\\rho = (\\kappa-1)/(\\kappa+1)$, "
-        "and $\\|v_k - v\\| \\le \\|r_k\\|/\\sigma_{\\min} \\le 2\\kappa\\rho^k\\|v\\|$. It needs no symmetry. "
-        "For a contraction $\\kappa \\le (1+q)/(1-q)$, so $\\rho \\le q$: never slower than the fixed-point iteration, but "
-        "for SPD systems a waste ($\\kappa$ where plain CG has $\\sqrt\\kappa$).",
+        budget=Budget(quick=120, full=1000),
+        notes="CG on $AA^\\top$ minimises the residual, $\\|r_k\\| \\le 2\\rho^k\\|b\\|$ with $\\rho = "
+        "(\\kappa-1)/(\\kappa+1)$, and $\\|v_k - v\\| \\le \\|r_k\\|/\\sigma_{\\min} \\le "
+        "2\\kappa\\rho^k\\|v\\|$. It needs no symmetry. For a contraction $\\kappa \\le (1+q)/(1-q)$, so "
+        "$\\rho \\le q$: never slower than the fixed-point iteration, but for SPD systems a waste ($\\kappa$ "
+        "where plain CG has $\\sqrt\\kappa$).",
     ),
     Claim(
         id="reweighting/rate-aid-cgnr@sharp",
         title="The same through the residual, where it is attained",
         source=SOURCE,
-        statement=r"\|\hat\nabla f - \nabla f(\lambda)\| \le c_1 q^t B + \bigl\|\partial_\lambda\Phi(w(\lambda))^\top "
-        r"(I - \partial_w\Phi(w_t)^\top)^{-1}\bigr\| \cdot \frac{2\rho^k}{1+\rho^{2k}} \cdot \|\nabla_wF(w_t)\|, "
-        r"\qquad \rho = \tfrac{\kappa-1}{\kappa+1}",
+        statement=r"$$\|\hat\nabla f - \nabla f(\lambda)\|$$ $$\quad \le c_1 q^t B + "
+        r"\left\|\partial_\lambda\Phi(w(\lambda))^\top (I - \partial_w\Phi(w_t)^\top)^{-1}\right\| \cdot "
+        r"\frac{2\rho^k}{1+\rho^{2k}} \cdot \|\nabla_wF(w_t)\|$$ $$\rho = \tfrac{\kappa-1}{\kappa+1}$$",
         hypotheses=CONTRACTION,
         strategy=cases(KINDS, k=12),
         explicit=EXPLICIT,
@@ -201,16 +205,17 @@ CLAIMS = (
             Control("k + 1 for k", kind="formula", measure=in_residual(plus=1)),
         ),
         equality=Equality(params=extremal(3.0, 4), reaches=0.999),
-        budget=Budget(quick=120, full=2400),
-        notes="Equality: squared singular values at the extrema of $T_k$, $b_i^2 \\propto 1/(x_i\\prod_{j\\ne i}|x_i-x_j|)$ "
-        "and $\\partial_\\lambda\\Phi = I - \\partial_w\\Phi$, not symmetric.",
+        budget=Budget(quick=120, full=1000),
+        notes="Equality: squared singular values at the extrema of $T_k$, $b_i^2 \\propto "
+        "1/(x_i\\prod_{j\\ne i}|x_i-x_j|)$ and $\\partial_\\lambda\\Phi = I - \\partial_w\\Phi$, not "
+        "symmetric.",
     ),
     Claim(
         id="reweighting/rate-aid-cgnr@rate",
         title="Its rate is (κ − 1)/(κ + 1) per step",
         source=SOURCE,
-        statement=r"\text{on the hardest instance for each } k \in [2, 8]:\ \text{the slope of } "
-        r"\log\frac{\|r_k\|}{\|r_0\|} \text{ is } \log\tfrac{\kappa-1}{\kappa+1} \text{ within } 5\,\%",
+        statement=r"On the hardest instance for each $k \in [2, 8]$ the slope of $\log(\|r_k\|/\|r_0\|)$ is "
+        r"$\log\frac{\kappa-1}{\kappa+1}$ within 5 %.",
         hypotheses=(
             Hypothesis("attaining", r"\text{one extremal set of singular values per } k", _each_extremal),
         ),
@@ -230,7 +235,8 @@ CLAIMS = (
                 measure=fitted(lambda kappa: contraction(1.3 * kappa)),
             ),
         ),
-        budget=Budget(quick=30, full=600),
-        notes="As for conjugate gradients, with $\\kappa^2$ the condition of the normal equations: $\\sqrt{\\kappa^2} = \\kappa$.",
+        budget=Budget(quick=30, full=400),
+        notes="As for conjugate gradients, with $\\kappa^2$ the condition of the normal equations: "
+        "$\\sqrt{\\kappa^2} = \\kappa$.",
     ),
 )

@@ -68,6 +68,7 @@ def bounded(
 
 
 def curve(case: Case) -> Mapping[str, Any]:
+    """Errors of every step, and their bound."""
     errors, k = adjoint_iterates(case), np.arange(case.k + 1)
     predicted = cold(case.constants, case.t, k)
     return {
@@ -99,7 +100,7 @@ def warm(moved: bool = True, plus: int = 0) -> Callable[[Case], Measurement]:
     return measure
 
 
-# -- the rate -------------------------------------------------------------------------------------------------
+# -- the rate ----------------------------------------------------------------------------------------------
 
 WINDOW = np.arange(5, 16)
 
@@ -137,9 +138,9 @@ CLAIMS = (
         id="reweighting/rate-aid-fp",
         title="Implicit differentiation by fixed-point iterations, from a zero adjoint",
         source=SOURCE,
-        statement=r"\|\nabla_\lambda F(w_t) + \partial_\lambda\Phi(w_t)^\top v_k - \nabla f(\lambda)\| \le "
-        r"c_1 q^t B + L_\Phi L_E \kappa_q\, q^k, \qquad v_0 = 0,\quad "
-        r"c_1 = \mu_2 + (\mu_1 L_\Phi + \nu_2 L_E)\kappa_q + \nu_1 L_E L_\Phi \kappa_q^2",
+        statement=r"$$\|\nabla_\lambda F(w_t) + \partial_\lambda\Phi(w_t)^\top v_k - \nabla f(\lambda)\|$$ "
+        r"$$\quad \le c_1 q^t B + L_\Phi L_E \kappa_q\, q^k$$ $$v_0 = 0,\quad c_1 = \mu_2 + (\mu_1 L_\Phi + "
+        r"\nu_2 L_E)\kappa_q + \nu_1 L_E L_\Phi \kappa_q^2$$",
         hypotheses=CONTRACTION,
         strategy=cases(KINDS, k=30),
         explicit=ATTAINING,
@@ -158,19 +159,20 @@ CLAIMS = (
         ),
         equality=Equality(params=point("line", k=12), reaches=0.999),
         curve=curve,
-        budget=Budget(quick=120, full=2400),
+        budget=Budget(quick=120, full=1000),
         notes="Split $\\nabla_2E(w_t) - \\nabla_2E(w)$, $\\partial_2\\Phi(w)^\\top(v_k - v(w))$ and "
-        "$(\\partial_2\\Phi(w_t) - \\partial_2\\Phi(w))^\\top v_k$; from $v_0 = 0$ the iterates are partial sums, so "
-        "$\\|v_k\\| \\le L_E\\kappa_q$, and $L_\\Phi$ is needed at the solution only. "
-        "Equality: $\\Phi = qw + \\lambda$, $E = w$; each of the four parts of $c_1$ is attained by one of the explicit "
-        "instances (the $\\nu_1$ part as $B \\to 0$). Every iterate $v_0 … v_k$ is held to its own bound.",
+        "$(\\partial_2\\Phi(w_t) - \\partial_2\\Phi(w))^\\top v_k$; from $v_0 = 0$ the iterates are partial "
+        "sums, so $\\|v_k\\| \\le L_E\\kappa_q$, and $L_\\Phi$ is needed at the solution only. Equality: "
+        "$\\Phi = qw + \\lambda$, $E = w$; each of the four parts of $c_1$ is attained by one of the "
+        "explicit instances (the $\\nu_1$ part as $B \\to 0$). Every iterate $v_0 … v_k$ is held to its own "
+        "bound.",
     ),
     Claim(
         id="reweighting/rate-aid-fp@warm",
         title="The same from any starting adjoint",
         source=SOURCE,
-        statement=r"\|\nabla_\lambda F(w_t) + \partial_\lambda\Phi(w_t)^\top v_k - \nabla f(\lambda)\| \le "
-        r"c_1 q^t B + (L_\Phi + \nu_2 q^t B)\, q^k \|v_0 - v(w_t)\|",
+        statement=r"$$\|\nabla_\lambda F(w_t) + \partial_\lambda\Phi(w_t)^\top v_k - \nabla f(\lambda)\|$$ "
+        r"$$\quad \le c_1 q^t B + (L_\Phi + \nu_2 q^t B)\, q^k \|v_0 - v(w_t)\|$$",
         hypotheses=CONTRACTION,
         strategy=st.builds(lambda p, v0: {**p, "v0": v0}, cases(KINDS, k=30), st.floats(-20, 20).map(tidy)),
         explicit=tuple({**p, "v0": v0} for p in ATTAINING for v0 in (0.0, 5.0)),
@@ -188,16 +190,17 @@ CLAIMS = (
             ),
         ),
         equality=Equality(params={**point("line"), "v0": 5.0}, reaches=0.999),
-        budget=Budget(quick=120, full=2400),
-        notes="As above with $\\|v_k\\| \\le L_E\\kappa_q + q^k\\|v_0 - v(w_t)\\|$: a far $v_0$ makes the second-order "
-        "term visible, which the cold start does not have. Equality: $\\Phi = qw + \\lambda$, $E = w$.",
+        budget=Budget(quick=120, full=1000),
+        notes="As above with $\\|v_k\\| \\le L_E\\kappa_q + q^k\\|v_0 - v(w_t)\\|$: a far $v_0$ makes the "
+        "second-order term visible, which the cold start does not have. Equality: $\\Phi = qw + \\lambda$, "
+        "$E = w$.",
     ),
     Claim(
         id="reweighting/rate-aid-fp@rate",
         title="Its rate is q per step, in t and in k",
         source=SOURCE,
-        statement=r"\text{on } \Phi = qRw + \lambda,\ R \text{ a rotation: the slope of } \log\text{error over } "
-        r"t \text{ (or } k) \in [5, 15] \text{ is } \log q \text{ within } 1\,\%",
+        statement=r"On $\Phi = qRw + \lambda$, R a rotation, the slope of the logarithm of the error over "
+        r"$t$ (or $k$) in $[5, 15]$ is $\log q$ within 1 %.",
         hypotheses=(CONFORMAL,),
         strategy=st.fixed_dictionaries(
             {
@@ -220,8 +223,8 @@ CLAIMS = (
             Control("twice as fast", kind="formula", measure=fitted(2.0)),
             Control("5 % slower", kind="formula", measure=fitted(0.95)),
         ),
-        budget=Budget(quick=60, full=1200),
-        notes="Where $\\partial_w\\Phi$ shrinks every direction by exactly $q$ the bound is attained, so a method that "
-        "were faster or slower would show. The window was fixed beforehand.",
+        budget=Budget(quick=60, full=400),
+        notes="Where $\\partial_w\\Phi$ shrinks every direction by exactly $q$ the bound is attained, so a "
+        "method that were faster or slower would show. The window was fixed beforehand.",
     ),
 )

@@ -38,6 +38,8 @@ def itd(
     alter: Alter = unaltered,
     bound: Callable[[Constants, np.ndarray], np.ndarray] = unrolled,
 ) -> Callable[[Case], Measurement]:
+    """The measure: the worst of 0 … t steps."""
+
     def measure(case: Case) -> Measurement:
         limit = bound(alter(case.constants), np.arange(case.t + 1))
         return worst(by_steps(case), limit, case.rounding)
@@ -46,12 +48,13 @@ def itd(
 
 
 def curve_steps(case: Case) -> Mapping[str, Any]:
+    """Errors after every number of steps, and their bound."""
     t = np.arange(case.t + 1)
     labels = {"xlabel": "steps t", "ylabel": "error of the hypergradient", "logy": True}
     return {"x": t, "predicted": unrolled(case.constants, t), "measured": by_steps(case), **labels}
 
 
-# -- rates ----------------------------------------------------------------------------------------------------
+# -- rates -------------------------------------------------------------------------------------------------
 
 STEPS = np.arange(5, 31)
 
@@ -102,8 +105,9 @@ CLAIMS = (
         id="reweighting/rate-itd",
         title="Iterative differentiation, reverse or forward",
         source=SOURCE,
-        statement=r"\Bigl\|\frac{d}{d\lambda}F(\lambda, w_t(\lambda)) - \nabla f(\lambda)\Bigr\| \le (\mu_2 + \mu_1 L_w) q^t B"
-        r" + L_E\bigl[q^t L_w + t\, q^{t-1}(\nu_2 + \nu_1 L_w) B\bigr], \qquad w_0'(\lambda) = 0",
+        statement=r"$$\left\|\frac{d}{d\lambda}F(\lambda, w_t(\lambda)) - \nabla f(\lambda)\right\|$$ "
+        r"$$\quad \le (\mu_2 + \mu_1 L_w) q^t B + L_E\left[q^t L_w + t\, q^{t-1}(\nu_2 + \nu_1 L_w) "
+        r"B\right]$$ $$w_0'(\lambda) = 0$$",
         hypotheses=CONTRACTION,
         strategy=STRATEGY,
         explicit=ATTAINING,
@@ -128,17 +132,18 @@ CLAIMS = (
         ),
         equality=Equality(params=point("bent", t=20), reaches=0.999),
         curve=curve_steps,
-        budget=Budget(quick=100, full=2000),
-        notes="$D_t = w_t' - w'$ obeys $\\|D_{t+1}\\| \\le q\\|D_t\\| + (\\nu_2 + \\nu_1L_w)q^tB$ with $\\|D_0\\| = \\|w'\\| \\le L_w$: "
-        "the factor $t$ is the convolution of two sequences of ratio $q$. Equality: $\\Phi = qw + \\lambda(1+\\nu_2w)$, "
-        "$E = w$, $\\lambda = 0$, $w_0 = -B$. All $t' \\le t$ are held to their own bound.",
+        budget=Budget(quick=100, full=1000),
+        notes="$D_t = w_t' - w'$ obeys $\\|D_{t+1}\\| \\le q\\|D_t\\| + (\\nu_2 + \\nu_1L_w)q^tB$ with "
+        "$\\|D_0\\| = \\|w'\\| \\le L_w$: the factor $t$ is the convolution of two sequences of ratio $q$. "
+        "Equality: $\\Phi = qw + \\lambda(1+\\nu_2w)$, $E = w$, $\\lambda = 0$, $w_0 = -B$. All $t' \\le t$ "
+        "are held to their own bound.",
     ),
     Claim(
         id="reweighting/rate-itd@rate",
         title="Its rate is t times q to the t",
         source=SOURCE,
-        statement=r"\text{where } \nu_2 B \ge 100\,q L_w:\ \log\text{error} = a + s\,t + p\log t \text{ over } t \in [5, 30] "
-        r"\text{ has } s = \log q \text{ within } 1\,\% \text{ and } p = 1 \pm 0.05",
+        statement=r"Where $\nu_2 B \ge 100\,q L_w$, the fit $\log(\text{error}) = a + s\,t + p\log t$ over "
+        r"$t \in [5, 30]$ has $s = \log q$ within 1 % and $p = 1 \pm 0.05$.",
         hypotheses=(
             Hypothesis("the late term dominates", r"\nu_2 B \ge 100\,q L_w,\ \lambda = 0", _late_term),
         ),
@@ -155,7 +160,7 @@ CLAIMS = (
             Control("t²", kind="formula", measure=two_exponents(1, 2)),
             Control("q^{2t}", kind="formula", measure=two_exponents(2, 1)),
         ),
-        budget=Budget(quick=60, full=1200),
+        budget=Budget(quick=60, full=400),
         notes="The window and both intervals were fixed beforehand.",
     ),
 )

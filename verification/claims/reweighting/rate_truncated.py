@@ -43,6 +43,8 @@ def truncated(
     alter: Alter = unaltered,
     bound: Callable[[Constants, int, np.ndarray], np.ndarray] = cut,
 ) -> Callable[[Case], Measurement]:
+    """The measure: the worst of the last 0 … t terms."""
+
     def measure(case: Case) -> Measurement:
         limit = bound(alter(case.constants), case.t, np.arange(case.t + 1))
         return worst(by_terms(case), limit, case.rounding, t=case.t)
@@ -53,6 +55,8 @@ def truncated(
 def last_step(
     bound: Callable[[Constants, int, np.ndarray], np.ndarray] = cut,
 ) -> Callable[[Case], Measurement]:
+    """The measure for one_step, with the bound at K = 1."""
+
     def measure(case: Case) -> Measurement:
         found = ri.approximate.one_step(case.as_map, case.lam, lower=FixedPoint(case.t), w0=case.w0)
         error = np.linalg.norm(found.value - case.exact.value)
@@ -62,12 +66,13 @@ def last_step(
 
 
 def curve_terms(case: Case) -> Mapping[str, Any]:
+    """Errors of every number of terms, and their bound."""
     K = np.arange(case.t + 1)
     labels = {"xlabel": f"last K of {case.t} steps", "ylabel": "error of the hypergradient", "logy": True}
     return {"x": K, "predicted": cut(case.constants, case.t, K), "measured": by_terms(case), **labels}
 
 
-# -- rates ----------------------------------------------------------------------------------------------------
+# -- rates -------------------------------------------------------------------------------------------------
 
 TERMS = np.arange(1, 11)
 HALVINGS = 2.0 ** -np.arange(6)
@@ -118,8 +123,8 @@ CLAIMS = (
         id="reweighting/rate-truncated",
         title="Iterative differentiation truncated to its last K steps",
         source=SOURCE,
-        statement=r"\|h_{t-K} - \nabla f(\lambda)\| \le (\text{the bound of rate-itd}) + L_E\bigl[L_\Phi\kappa_q(q^K - q^t) + "
-        r"\nu_2 B\,(t-K)\, q^{t-1}\bigr], \qquad 0 \le K \le t",
+        statement=r"$$\|h_{t-K} - \nabla f(\lambda)\|$$ $$\quad \le (\text{the bound of rate-itd}) + "
+        r"L_E\left[L_\Phi\kappa_q(q^K - q^t) + \nu_2 B\,(t-K)\, q^{t-1}\right]$$ $$0 \le K \le t$$",
         hypotheses=CONTRACTION,
         strategy=AT_LEAST_ONE,
         explicit=(*ATTAINING, point("line", t=1)),
@@ -146,16 +151,17 @@ CLAIMS = (
         ),
         equality=Equality(params=point("line", t=10), reaches=0.999),
         curve=curve_terms,
-        budget=Budget(quick=100, full=2000),
+        budget=Budget(quick=100, full=1000),
         notes="The terms left out, $\\sum_{s \\le t-K} B_s^\\top A_{s+1}^\\top … A_t^\\top\\nabla E$, have "
-        "$\\|B_s\\| \\le L_\\Phi + \\nu_2q^{s-1}B$. Equality for every $K$ and $t$: $\\Phi = qw+\\lambda$, $E = w$.",
+        "$\\|B_s\\| \\le L_\\Phi + \\nu_2q^{s-1}B$. Equality for every $K$ and $t$: $\\Phi = qw+\\lambda$, "
+        "$E = w$.",
     ),
     Claim(
         id="reweighting/rate-truncated@rate",
         title="Truncation costs q per step left out",
         source=SOURCE,
-        statement=r"\text{on } \Phi = qRw + \lambda,\ t = 60:\ \text{the slope of } \log\text{error over } K \in [1, 10] "
-        r"\text{ is } \log q \text{ within } 1\,\%",
+        statement=r"On $\Phi = qRw + \lambda$, R a rotation, after $t = 60$ steps, the slope of the "
+        r"logarithm of the error over $K \in [1, 10]$ is $\log q$ within 1 %.",
         hypotheses=(CONFORMAL,),
         strategy=st.fixed_dictionaries(
             {
@@ -174,15 +180,16 @@ CLAIMS = (
             Control("twice as fast", kind="formula", measure=in_terms(2)),
             Control("no rate at all", kind="formula", measure=in_terms(0.01)),
         ),
-        budget=Budget(quick=60, full=1200),
+        budget=Budget(quick=60, full=400),
         notes="With 60 steps $q^t$ is out of sight: what is left is $L_EL_\\Phi\\kappa_qq^K$.",
     ),
     Claim(
         id="reweighting/rate-one-step",
         title="The derivative of the last step alone",
         source=SOURCE,
-        statement=r"\|\nabla_\lambda F(w_t) + \partial_\lambda\Phi(w_{t-1})^\top\nabla_wF(w_t) - \nabla f(\lambda)\| \le "
-        r"(\text{the bound of rate-itd}) + L_E\bigl[L_\Phi\kappa_q(q - q^t) + \nu_2 B\,(t-1)\, q^{t-1}\bigr]",
+        statement=r"$$\|\nabla_\lambda F(w_t) + \partial_\lambda\Phi(w_{t-1})^\top\nabla_wF(w_t) - \nabla "
+        r"f(\lambda)\|$$ $$\quad \le (\text{the bound of rate-itd}) + L_E\left[L_\Phi\kappa_q(q - q^t) + "
+        r"\nu_2 B\,(t-1)\, q^{t-1}\right]$$",
         hypotheses=CONTRACTION,
         strategy=AT_LEAST_ONE,
         explicit=(*ATTAINING, point("line", t=1)),
@@ -199,15 +206,16 @@ CLAIMS = (
             Control("q² for q", kind="formula", measure=last_step(lambda c, t, K: cut(c, t, K + 1))),
         ),
         equality=Equality(params=point("line", t=10), reaches=0.999),
-        budget=Budget(quick=100, full=2000),
-        notes="K = 1 of the row above: however many steps are taken, an error $L_EL_\\Phi q\\kappa_q$ remains. "
-        "Equality: $\\Phi = qw+\\lambda$, $E = w$.",
+        budget=Budget(quick=100, full=1000),
+        notes="K = 1 of the row above: however many steps are taken, an error $L_EL_\\Phi q\\kappa_q$ "
+        "remains. Equality: $\\Phi = qw+\\lambda$, $E = w$.",
     ),
     Claim(
         id="reweighting/rate-one-step@rate",
         title="The one-step error is proportional to q, so small only if q is",
         source=SOURCE,
-        statement=r"\Phi = qRw + \lambda,\ t = 40,\ q = q_0 2^{-j},\ q_0 \le 0.05:\ \text{error} \propto q^{1 \pm 0.05}",
+        statement=r"On $\Phi = qRw + \lambda$, and on affine maps of norm q, after $t = 40$ steps, the error "
+        r"is proportional to $q^{1 \pm 0.05}$ over $q = q_0 2^{-j}$, $q_0 \le 0.05$.",
         hypotheses=(Hypothesis("small q", r"q_0 \le 0.05", _small),),
         strategy=st.fixed_dictionaries(
             {
@@ -226,7 +234,7 @@ CLAIMS = (
             Control("q²", kind="formula", measure=in_q(2)),
             Control("not small at all", kind="formula", measure=in_q(0)),
         ),
-        budget=Budget(quick=30, full=600),
+        budget=Budget(quick=30, full=400),
         notes="On the line the error is $q/(1-q)$ exactly.",
     ),
 )

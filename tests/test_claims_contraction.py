@@ -1,0 +1,192 @@
+"""The claims of ``contraction``: complete, runnable on their explicit instances, and built from checked formulas."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from flint import fmpq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl import check_derivatives
+from refimpl.arrays import backend, to_numpy
+from refimpl.constants import Constants, Region
+from refimpl.exact import exact_hypergradient, solution_jacobian
+from refimpl.zoo import ridge
+from verification.claims.contraction import _instances, lemma_3, lemma_28, remark_1, theorem_17_rate
+from verification.claims.contraction._scalar_map import ScalarMap
+from verification.hunt import canonical, evaluate, strictly
+from verification.runner import discover
+
+CLAIMS = [found.claim for found in discover("verification.claims.contraction").values()]
+each = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+EPS = float(np.finfo(float).eps)
+
+
+@each
+def test_a_claim_says_what_it_owes(claim):
+    assert claim.id.startswith("contraction/")
+    assert claim.source.startswith("contraction, ")
+    assert claim.statement.strip()
+    assert claim.notes.strip()
+    kinds = {control.kind for control in claim.controls}
+    assert "formula" in kinds
+    assert "hypothesis" in kinds or not claim.hypotheses
+    assert claim.explicit
+
+
+@each
+def test_the_explicit_instances_are_used_and_satisfy_the_claim(claim):
+    for params in [*claim.explicit, *([claim.equality.params] if claim.equality else [])]:
+        outcome = evaluate(claim, claim.measure, canonical(params))
+        assert outcome.measurement is not None, outcome.broken
+        assert outcome.measurement.holds
+        # a tolerance of the bound's own size would let a wrong formula pass
+        assert outcome.measurement.rounding <= 1e-6 * float(outcome.measurement.bound or 1)
+
+
+@each
+def test_the_equality_case_and_the_curve(claim):
+    if claim.equality:
+        used = evaluate(claim, claim.measure, canonical(claim.equality.params)).measurement.used
+        assert claim.equality.reaches <= used <= 1
+    if claim.curve:
+        params = claim.equality.params if claim.equality else claim.explicit[0]
+        with strictly("drawing"):
+            data = claim.curve(claim.build(json.loads(canonical(params))))
+        assert len(data["x"]) == len(data["predicted"]) == len(data["measured"]) > 5
+        assert all(np.array(data["measured"]) <= np.array(data["predicted"]) * (1 + 1e3 * EPS))
+
+
+@each
+def test_the_controls_with_an_instance_fail_on_it(claim):
+    for control in (control for control in claim.controls if control.params is not None):
+        breaking = control.kind == "hypothesis"
+        measure = control.measure or claim.measure
+        outcome = evaluate(claim, measure, canonical(control.params), breaking=breaking)
+        assert outcome.measurement is not None, control.name
+        assert not outcome.measurement.holds, control.name
+
+
+# -- the helper formulas, by a second channel -------------------------------------------------------
+
+signed = st.floats(-1, 1)
+scalar_maps = st.builds(ScalarMap, *[signed] * 7)
+
+
+@given(scalar_maps, signed, signed)
+def test_derivatives_of_the_scalar_map(phi, lam, w):
+    # kills: a missing ½, ν₂ in one Jacobian only, ν₃ left out of either
+    check_derivatives(phi, np.array([lam]), np.array([w]))
+
+
+@given(
+    scalar_maps, st.tuples(signed, signed), st.floats(0, 1), st.floats(0, 1), *[st.tuples(signed, signed)] * 2
+)
+def test_bounds_of_the_scalar_map(phi, centre, lam_radius, w_radius, first, second):
+    # kills: a radius or a |ν| dropped in any bound, ν₃ without its ½ or with ¼
+    region = Region(np.array([centre[0]]), np.array([centre[1]]), lam_radius, w_radius)
+    bounds = phi.bounds(region)
+    (lam, w), (lam2, w2) = (
+        (region.lam + lam_radius * a, region.w + w_radius * b) for a, b in (first, second)
+    )
+    for name in ("d_w", "d_lam"):
+        at = getattr(phi, name)
+        here, other_w, other_lam = (float(at(*x).dense()[0, 0]) for x in ((lam, w), (lam, w2), (lam2, w)))
+        allowed = 100 * EPS  # sums of at most ten terms of size at most 8
+        assert abs(here) <= getattr(bounds, name) + allowed
+        assert abs(here - other_w) <= getattr(bounds, f"{name}_by_w") * abs(float((w - w2)[0])) + allowed
+        assert (
+            abs(here - other_lam) <= getattr(bounds, f"{name}_by_lam") * abs(float((lam - lam2)[0])) + allowed
+        )
+
+
+def test_bounds_of_the_scalar_map_are_attained():
+    phi, region = ScalarMap(0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), Region(np.zeros(1), np.zeros(1), 0.5, 0.25)
+    bounds, corner = phi.bounds(region), (np.array([0.5]), np.array([0.25]))
+    assert bounds.d_w == pytest.approx(float(phi.d_w(*corner).dense()[0, 0]), rel=10 * EPS)
+    assert bounds.d_lam == pytest.approx(float(phi.d_lam(*corner).dense()[0, 0]), rel=10 * EPS)
+
+
+@given(_instances.cases(radius=st.floats(1e-3, 0.5), shares=st.lists(signed, min_size=1, max_size=3)))
+def test_the_region_holds_every_solution_of_its_set(p):
+    # kills: κ_q dropped from the radius, ∂₂Φ taken at w(λ_c), λ_c instead of its supremum
+    of = _instances.case(p)
+    place = _instances.path_region(of, p["radius"])
+    if place.proved is None:
+        return
+    for i, share in enumerate(p["shares"]):
+        lam = of.lam + share * p["radius"] * _instances.unit(of.problem.n, i)
+        w = of.exact(lam).w
+        off = float(np.linalg.norm(w - place.region.w))
+        assert (
+            off
+            <= place.region.w_radius + 100 * EPS * (1 + float(np.linalg.norm(w))) * place.constants.kappa_q
+        )
+
+
+rationals = st.fractions(0, 2, max_denominator=20).map(lambda x: fmpq(x.numerator, x.denominator))
+
+
+@given(st.fractions(0, "9/10", max_denominator=20), st.lists(rationals, min_size=11, max_size=11))
+def test_both_forms_of_the_hypergradients_constant_are_one(q, others):
+    # kills: any term of L_v, or of L_f through it, dropped or with another power of κ_q
+    c = Constants(fmpq(q.numerator, q.denominator), *others)
+    assert lemma_3.through_adjoint(c) == c.L_f
+
+
+@pytest.mark.parametrize("family", ["affine", "scalar"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_rounding_allowed_covers_the_truth_and_little_more(family, seed):
+    """Float answers against the same problem over the rationals, where w(λ) is affine."""
+    rng = np.random.default_rng(seed)
+    rest = {"d": 3, "n": 2, "seed": seed, "low": 0.3, "scale": 1.0, "upper": "quadratic"}
+    q, w, b, e = rng.uniform(0.1, 0.9, 4).tolist()
+    p = {"family": "affine", "q": q, **rest} if family == "affine" else _instances.scalar(q=q, w=w, b=b, e=e)
+    of = _instances.case(p)
+    place, near = _instances.point_region(of, 1.0), of.exact(of.lam)
+    allowed = _instances.rounding(of, place.constants, of.lam, near.w, near.v)
+    exact = of.problem.to("rational")
+    lam = backend("rational").asarray(of.lam)
+    truth = exact_hypergradient(exact, lam)
+    errors = {
+        name: np.linalg.norm(getattr(near, name) - to_numpy(getattr(truth, name)))
+        for name in ("w", "v", "value")
+    }
+    jacobians = solution_jacobian(of.problem, of.lam), to_numpy(solution_jacobian(exact, lam))
+    errors["dw"] = np.linalg.norm(jacobians[0] - jacobians[1])
+    for name, error in errors.items():
+        assert error <= getattr(allowed, name) <= 1e-9, name
+
+
+def test_a_matrix_of_lemma_28_has_the_norm_that_it_is_given():
+    for normal in (True, False):
+        A = lemma_28.build({"q": 0.7, "values": [0.1, 0.2, 0.9], "normal": normal, "seed": 3})
+        assert np.linalg.norm(A, 2) == pytest.approx(0.7, rel=30 * EPS)
+        assert np.allclose(A @ A.T, A.T @ A, atol=30 * EPS) == normal
+    exact = lemma_28.build_exact({"rows": [[1, -3], [2, 0]], "num": 1, "den": 2})
+    assert lemma_28.row_sums(exact) == fmpq(1, 2)
+    assert lemma_28.column_sums(exact) == fmpq(3, 8)
+
+
+def test_the_error_of_the_line_is_the_stated_sum_of_powers():
+    """The closed form in ``Line`` against the method itself."""
+    p = {"q": 0.6, "b": 0.7, "e": 0.9, "m1": 0.4, "m2": 0.3, "delta": 0.5, "others": [0.5]}
+    line, a = theorem_17_rate.build(p), np.array([0.6, 0.18])
+    kappa = 1 / (1 - a)
+    for t, error in enumerate(line.errors(list(range(6)))):
+        powers = 0.7 * kappa * ((0.9 - 0.4 * 0.5) * a**t + 0.4 * 0.5 * a ** (2 * t))
+        assert error == pytest.approx(abs(powers.sum() - 0.3 * 0.5 * 0.6**t), abs=100 * EPS)
+
+
+def test_ridge_with_a_flat_direction_keeps_a_bounded_derivative():
+    """The note of Remark 1 (i): κ_q and v blow up as λ -> 0, w' and f' do not, as w(λ) is orthogonal to ker X."""
+    problem = ridge.problem([[1.0, 0.0]], [1.0], np.eye(2), [1.0, 2.0]).to("rational")
+    for power in (4, 8, 16):
+        lam = problem.backend.asarray(np.array([10.0**-power]))
+        exact = exact_hypergradient(problem, lam)
+        assert remark_1.square(exact.v) >= fmpq(1, 4) * fmpq(10) ** (2 * power)
+        assert remark_1.square(solution_jacobian(problem, lam)) <= 1
+        assert remark_1.square(exact.value) <= 1

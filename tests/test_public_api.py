@@ -1,0 +1,89 @@
+"""The names that users may rely on: pinned, so that one is added or removed on purpose only."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+import refimpl
+
+ROOT = Path(refimpl.__file__).parent
+PINNED = {
+    "refimpl": {
+        "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "approximate",
+        "check_derivatives", "exact", "exact_hypergradient", "from_function", "map_from_function", "solvers", "zoo",
+    },
+    "refimpl.approximate": {"Approximation", "forward", "implicit", "one_step", "reverse", "truncated"},
+    "refimpl.arrays": {"Backend", "Factor", "backend", "factor", "factor_spd", "solve_spd", "to_numpy"},
+    "refimpl.datasets": {
+        "Dataset", "corrupt_labels", "load_cifar10", "load_cifar100", "load_digits", "load_idx", "load_svhn",
+    },
+    "refimpl.exact": {
+        "Certificate", "Enclosure", "Hypergradient", "LowerSolution", "adjoint", "certify", "enclose",
+        "exact_hypergradient", "hyperobjective_hessian", "solution_jacobian", "solve_lower",
+    },
+    "refimpl.solvers": {
+        "Cholesky", "ConjugateGradient", "FixedPoint", "FixedPointAdjoint", "GradientDescent", "HeavyBall",
+        "IdentityStart", "LU", "LinearSolution", "LinearSolver", "LowerSolver", "Neumann", "Newton", "NewtonCG",
+        "NormalCG", "Run",
+    },
+    "refimpl.zoo": {"degenerate", "logistic", "maps", "quadratic", "ridge", "uppers", "weighted_softmax"},
+}  # fmt: skip
+
+
+def _exported(name: str) -> set[str]:
+    """What the package's ``__init__`` re-exports on purpose: ``from … import x as x``, or ``__all__``."""
+    module = importlib.import_module(name)
+    assert module.__file__ is not None
+    if hasattr(module, "__all__"):
+        return set(module.__all__)
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    aliases = [a for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names]
+    return {a.name for a in aliases if a.asname == a.name}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_exported_names_are_pinned(name):
+    assert _exported(name) == PINNED[name]
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_exported_names_exist_and_say_what_they_are(name):
+    module = importlib.import_module(name)
+    assert inspect.getdoc(module)
+    for exported in PINNED[name]:
+        thing = getattr(module, exported)
+        assert thing.__doc__, f"{name}.{exported}"
+        assert not thing.__doc__.startswith(f"{exported}("), (
+            f"{name}.{exported} has a dataclass's own signature"
+        )
+
+
+def test_every_package_is_pinned():
+    packages = {"refimpl"} | {f"refimpl.{p.parent.name}" for p in ROOT.glob("*/__init__.py")}
+    assert packages == set(PINNED)
+
+
+def test_options_are_keywords():
+    """A second positional option would be read in the wrong order one day."""
+    found = {
+        f"{name}.{exported}": thing
+        for name in ("refimpl", "refimpl.exact", "refimpl.approximate")
+        for exported in PINNED[name]
+        if inspect.isfunction(thing := getattr(importlib.import_module(name), exported))
+    }
+    for name, function in found.items():
+        for parameter in inspect.signature(function).parameters.values():
+            optional = parameter.default is not inspect.Parameter.empty
+            allowed = parameter.kind is inspect.Parameter.KEYWORD_ONLY or parameter.name in ("lam", "w")
+            assert allowed or not optional, f"{name}({parameter.name}=…)"
+
+
+def test_the_version_is_the_packages():
+    text = (ROOT.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{refimpl.__version__}"\n' in text
+    assert (ROOT / "py.typed").exists()
