@@ -44,6 +44,11 @@ def task(data: Cleaning, lam: np.ndarray, reg: float) -> Task:
     return Task(data.X, eye[data.y], data.X_val, eye[data.y_val], lam, 1 / (1 + np.exp(-lam)), reg)
 
 
+def packed(p: Task, w: np.ndarray) -> np.ndarray:
+    """refimpl's class-major w in this module's layout."""
+    return w.reshape(p.shape[::-1]).T.ravel()
+
+
 def softmax(Z: np.ndarray) -> np.ndarray:
     """Rows of probabilities."""
     E = np.exp(Z - Z.max(1, keepdims=True))
@@ -123,10 +128,12 @@ def product(p: Task, P: np.ndarray) -> Apply:
 
 
 def conjugate_gradients(apply: Apply, b: np.ndarray, tol: float) -> np.ndarray:
-    """Until ‖residual‖ <= tol ‖b‖."""
+    """Until ‖residual‖ <= tol ‖b‖, or for 2000 steps."""
     x, r = np.zeros_like(b), b.copy()
     q, rr, enough = r.copy(), r @ r, tol * tol * (b @ b)
-    while rr > enough:
+    for _ in range(2000):
+        if rr <= enough:
+            break
         Aq = apply(q)
         step = rr / (q @ Aq)
         x += step * q

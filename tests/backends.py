@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import pickle
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,15 @@ def read_only(value: Any) -> Any:
         value = value.copy()
         value.setflags(write=False)
     return value
+
+
+def installed(package: str) -> bool:
+    """Can it be imported here?"""
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return False
+    return True
 
 
 def round_trip(x: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,26 @@ import numpy as np
 from refimpl.arrays import to_numpy
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
+
+
+GRID = np.array(
+    [-700.0, -40.0, -1.5, -1e-8, 0.0, 1e-8, 0.3, 1.5, 40.0, 700.0]
+)  # where formulas cancel or overflow
+
+
+def decimals(name: str, x: float) -> Decimal:
+    """A function of the vocabulary at a float, to 60 digits and more, with the standard library alone."""
+    with localcontext(prec=800):  # e^700 + e^-700 takes 600 digits
+        t, one = Decimal(x), Decimal(1)
+        return {
+            "exp": lambda: t.exp(),
+            "tanh": lambda: (t.exp() - (-t).exp()) / (t.exp() + (-t).exp()),
+            "sigmoid": lambda: one / (one + (-t).exp()),
+            "softplus": lambda: (one + t.exp()).ln(),
+            "logcosh": lambda: ((t.exp() + (-t).exp()) / 2).ln(),
+            "log": lambda: Decimal(abs(x) + 1.0).ln(),  # of the rounded sum
+            "sqrt": lambda: abs(t).sqrt(),
+        }[name]()
 
 
 def assert_rounded(

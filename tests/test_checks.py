@@ -271,6 +271,31 @@ def test_the_scale_of_a_function_does_not_hide_its_mistakes():
         check_derivatives(_wrong(small, "grad_w", "sign"))
 
 
+def test_one_wrong_entry_among_many_is_caught():
+    # kills: the mean of the differences for the largest
+    right = quadratic.random(n=1, d=40, seed=0).upper
+    row = next(r for r in check_derivatives(right) if r.quantity == "grad_w")
+    with pytest.raises(WrongDerivative, match="grad_w"):
+        check_derivatives(OneEntry(right, "", "", Backend(), 5 * row.allowed))
+
+
+@dataclass(frozen=True)
+class OneEntry(_Wrong, Objective):
+    """The first entry of grad_w is off by ``error``."""
+
+    inner: Any
+    quantity: str
+    how: str
+    backend: Backend
+    error: float
+
+    def grad_w(self, lam, w):
+        return self.inner.grad_w(lam, w) + self.error * (np.arange(self.d) == 0)
+
+    value, grad_lam = _passes("value"), _passes("grad_lam")
+    hess_ww, cross = _passes("hess_ww"), _passes("cross")
+
+
 def test_a_nan_is_no_agreement():
     f = ri.from_function(lambda lam, w: anp.sum(w**2), n=1, d=2)
     with pytest.raises(WrongDerivative), np.errstate(all="ignore"):

@@ -256,3 +256,5 @@ def test_worst_takes_the_entry_that_uses_most_of_its_bound():
     found = _shared.worst([1.0, 0.5, 0.0], [10.0, 1.0, 0.0], 0.0)
     assert (found.observed, found.bound, found.detail["index"]) == (0.5, 1.0, 1)
     assert not _shared.worst([1.0, 1e-3], [10.0, 0.0], 1e-9).holds
+    # a bound that has underflowed: no warning, and what rounding explains is no violation
+    assert _shared.worst([0.0, 1e-20], [1e-320, 5e-324], 1e-13).holds

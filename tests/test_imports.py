@@ -148,6 +148,29 @@ def test_import_refimpl_is_light():
     assert ran.stdout.split() == []
 
 
+def test_gpu_tests_need_neither_scipy_autograd_nor_flint():
+    """A GPU machine may have NumPy, CuPy and pytest only; here the same tests run on the strict backend."""
+    tests = CLONE / "tests"
+    files = [p for p in sorted(tests.glob("test_*.py")) if "everywhere" in p.read_text(encoding="utf-8")]
+    files.remove(Path(__file__))  # it names the word, above
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "tests.bare",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+    ]
+    ran = subprocess.run([*command, *map(str, files)], cwd=CLONE, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
+    assert int(re.findall(r"(\d+) passed", ran.stdout)[-1]) > 200
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(CLONE)))
 def test_modules_have_a_ceiling(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

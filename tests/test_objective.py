@@ -128,6 +128,8 @@ def test_defaults():
     assert f.lead == 0
     assert f.lead_of(np.zeros((2, 3, 1)), np.zeros((3, 2))) == 2
     assert f.lead_of(np.zeros(1), np.zeros((4, 2))) == 1
+    term = quadratic.random(n=1, d=2, seed=0, terms=5).lower.at(np.zeros((2, 3), dtype=int))
+    assert term.lead == term.lead_of(np.zeros(1), np.zeros(2)) == 2
     with pytest.raises(BadInput, match="no constants") as caught:
         f.bounds(None)
     assert caught.value.measured == "Plain"

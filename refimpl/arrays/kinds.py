@@ -152,6 +152,18 @@ class _Objects(Backend):
 
     module = "numpy"
 
+    def __post_init__(self) -> None:
+        try:
+            import flint
+        except ImportError:
+            raise BackendUnavailable(
+                "python-flint is not installed",
+                measured="its import fails",
+                required="the core dependency python-flint",
+                advice="pip install python-flint; without it results are exact or estimated, never bounded",
+            ) from None
+        del flint
+
     def _number(self, x: Any) -> Any:
         raise AssertionError("abstract")
 

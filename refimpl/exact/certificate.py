@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from refimpl.arrays import Backend, factor, to_numpy
+from refimpl.arrays import Backend, backend, factor, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.arrays.balls import around, midpoints, radius, upper_norm
 from refimpl.errors import HypothesisViolated, NotCertified, RefimplError, TooLarge
@@ -111,6 +111,7 @@ def _require_size(problem: Problem, lam: Array, w: Array) -> None:
 @contextmanager
 def _balls_of(problem: Problem, bits: int) -> Iterator[Problem]:
     """The problem over balls at that working precision; what its formulas raise there is ``NotCertified``."""
+    backend("interval")  # says what to install where python-flint is absent
     import flint
 
     with flint.ctx.workprec(bits):

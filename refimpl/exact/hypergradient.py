@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -149,6 +150,7 @@ def _norm(problem: Problem, x: Array) -> Any:
     return 0.0 if not (x != 0).any() else float(B.dot(x, x)) ** 0.5
 
 
+@functools.cache  # reading the metadata takes longer than a small hypergradient
 def _versions() -> tuple[tuple[str, str], ...]:
     found = []
     for name in ("refimpl", "numpy", "scipy", "python-flint"):

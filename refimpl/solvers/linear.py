@@ -57,10 +57,13 @@ def _end(a: Operator, b: Array, v: Array, steps: int, iterates: list[Array]) -> 
     return LinearSolution(v, lambda: b - a @ v, steps, tuple(iterates))
 
 
-def _where(B: Backend, active: Any, x: Any) -> Array:
-    """x in the active lanes, 0 elsewhere, with a vector axis to multiply by."""
-    kept = B.where(active, x, 0 * x)
-    return kept[..., None] if kept.ndim else kept
+def _any(B: Backend, condition: Any) -> bool:
+    return bool(B.xp.any(condition)) if getattr(condition, "ndim", 0) else bool(condition)
+
+
+def _column(x: Any) -> Array:
+    """One number per lane, with a vector axis to multiply by."""
+    return x[..., None] if getattr(x, "ndim", 0) else x
 
 
 @dataclass(frozen=True)
@@ -98,16 +101,18 @@ class ConjugateGradient(LinearSolver):
         k = 0
         while k < self.steps:
             active = rr > enough
-            if not bool(B.xp.any(active)):
+            if not _any(B, active):
                 break
+            # 1 in the lanes that go on, 0 in those that stay; a single system goes on
+            on = B.where(active, 0 * rr + 1, 0 * rr) if getattr(rr, "ndim", 0) else 1
             ap = a @ p
             curvature = B.dot(p, ap)
-            _require_positive(B, curvature, active, B.dot(p, p))
-            step = _where(B, active, rr / B.where(active, curvature, 0 * curvature + 1))
+            _require_positive(B, curvature, active, p)
+            step = _column(on * rr / (on * curvature + (1 - on)))
             x = x + step * p
             r = r - step * ap
             new = B.dot(r, r)
-            p = r + _where(B, active, new / B.where(active, rr, 0 * rr + 1)) * p
+            p = r + _column(on * new / (on * rr + (1 - on))) * p
             rr = new
             k += 1
             if keep:
@@ -115,9 +120,10 @@ class ConjugateGradient(LinearSolver):
         return _end(a, b, x, k, iterates)
 
 
-def _require_positive(B: Backend, curvature: Array, active: Array, pp: Array) -> None:
+def _require_positive(B: Backend, curvature: Array, active: Array, p: Array) -> None:
     bad = active & ~(curvature > 0) if not B.exact else active & (curvature <= 0)
-    if bool(B.xp.any(bad)):
+    if _any(B, bad):
+        pp = B.dot(p, p)
         lowest = float(B.xp.min(B.where(active, curvature / B.where(active, pp, 0 * pp + 1), 0 * pp)))
         raise HypothesisViolated(
             "the matrix is not positive definite",

@@ -95,6 +95,11 @@ class SoftmaxLoss(Objective):
         B, turned = self.backend, self.backend.mT(self.X)
         return B.reshape(B.reshape(turned, (-1,)), turned.shape)
 
+    @cached_property
+    def _over_classes(self) -> Array:
+        """A row of ones, (1, classes): its product with columns sums each of them, faster than a reduction."""
+        return 1 + self.backend.zeros((1, self.classes))
+
     def _scores(self, w: Array) -> Array:
         """z_i = W x_i in columns."""
         return self._rows(w) @ self._XT
@@ -135,7 +140,7 @@ class SoftmaxLoss(Objective):
 
         def apply(v: Array) -> Array:
             u = scaled * self._scores(v)
-            u = u - p * B.sum(u, -2)[..., None, :]
+            u = u - p * (self._over_classes @ u)
             return self._flat(u @ self.X) + self.reg * v
 
         def assemble() -> Array:

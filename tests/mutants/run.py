@@ -24,11 +24,17 @@ QUIET = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewri
 
 
 class _Watcher:
-    """A pytest plugin that remembers what failed."""
+    """A pytest plugin that runs these tests, in this order, and remembers what failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, tests: Sequence[str]) -> None:
+        self.place = {test: i for i, test in enumerate(tests)}
         self.failed: list[str] = []
         self.passed: set[str] = set()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self.place), key=lambda item: self.place[item.nodeid]
+        )
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
@@ -43,10 +49,11 @@ class _Watcher:
 
 def failures(tests: Sequence[str], most: int = 1) -> list[str]:
     """Those of the tests that fail, ``most`` at most. Raises ``Unusable`` where none runs."""
-    watcher, said = _Watcher(), io.StringIO()
+    watcher, said = _Watcher(tests), io.StringIO()
+    functions = dict.fromkeys(test.partition("[")[0] for test in tests)  # ids of parameters may hold anything
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = pytest.main(
-            [*QUIET, "--no-header", "--no-summary", f"--maxfail={most}", *tests], plugins=[watcher]
+            [*QUIET, "--no-header", "--no-summary", f"--maxfail={most}", *functions], plugins=[watcher]
         )
     if watcher.failed:
         return watcher.failed

@@ -82,7 +82,8 @@ def worst(observed: Any, bound: Any, rounding: float, **detail: Any) -> Measurem
     """The entry of a whole curve that uses the largest share of its bound; ``detail`` says which, counted from 0."""
     observed, bound = np.broadcast_arrays(np.asarray(observed, float), np.asarray(bound, float))
     beyond = observed - rounding
-    share = np.where(bound > 0, beyond / np.where(bound > 0, bound, 1), np.where(beyond > 0, np.inf, 0))
+    # what rounding explains counts by its distance; a bound that has underflowed divides nothing
+    share = np.where(beyond > 0, beyond / np.maximum(bound, np.finfo(float).tiny), beyond)
     i = int(np.argmax(share))
     return Measurement(
         observed=float(observed[i]), bound=float(bound[i]), rounding=rounding, detail={"index": i, **detail}

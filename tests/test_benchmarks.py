@@ -1,0 +1,73 @@
+"""The benchmarks compute what refimpl computes, and their harness says what it found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import refimpl as ri
+from benchmarks import by_hand, harness
+from refimpl.zoo import weighted_softmax
+from tests.rounding import assert_rounded, condition_number
+
+OPTIONS = {"train": 60, "validation": 60, "classes": (1, 4, 7), "pool": 2}
+
+
+def test_the_rows_by_hand_agree_with_refimpl() -> None:
+    # kills: a benchmark against a row that solves another problem
+    problem, data = weighted_softmax.digits(**OPTIONS), weighted_softmax.digits_data(**OPTIONS)
+    lam = np.random.default_rng(0).standard_normal(problem.n)
+    hand = by_hand.task(data, lam, 0.01)
+    exact = ri.exact_hypergradient(problem, lam, certify="never")
+    condition = condition_number(problem.lower.hess_ww(lam, exact.w).dense())
+    w = by_hand.packed(hand, exact.w)
+    rows = {
+        "dense": by_hand.dense_at(hand, w),
+        "iterative": by_hand.iterative_at(hand, w, problem.d * 2.0**-52),
+        "Newton": by_hand.dense_at(hand, by_hand.newton(hand, 1e-14)),
+        "Newton-CG": by_hand.dense_at(hand, by_hand.newton_cg(hand, 1e-14)),
+    }
+    terms = float(np.linalg.norm(problem.lower.cross(lam, exact.w).dense()) * np.linalg.norm(exact.v))
+    for row in rows.values():
+        assert_rounded(row, exact.value, terms=terms, count=problem.d, condition=condition)
+
+
+def test_a_missing_library_is_a_line_and_a_wrong_row_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    def missing() -> harness.Run:
+        raise ImportError("no such library")
+
+    rows = harness.compare(
+        "three rows",
+        {
+            "first": lambda: lambda: np.ones(2),
+            "missing": missing,
+            "wrong": lambda: lambda: np.array([1.0, 2.0]),
+        },
+        tol=0.5,
+        rounds=2,
+    )
+    said = capsys.readouterr().out
+    assert set(rows) == {"first", "wrong"}
+    assert "# missing: skipped (no such library)" in said
+    assert next(line for line in said.splitlines() if "DISAGREES" in line).startswith("wrong")
+    assert said.count("DISAGREES") == 1
+
+
+def test_goals_compare_round_by_round(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {
+        "base": harness.Row("base", 0.0, (1.0, 2.0, 9.0), 0.0),
+        "mine": harness.Row("mine", 0.0, (0.5, 1.0, 9.0), 0.0),
+    }
+    assert harness.ratio(rows, "mine", "base") == 0.5
+    assert harness.goal(rows, "mine", "base", 0.5)
+    assert not harness.goal(rows, "mine", "base", 0.4)
+    assert harness.goal(rows, "mine", "absent", 0.4)  # nothing was measured, and the line says so
+    said = capsys.readouterr().out
+    assert [said.count(word) for word in (": met", ": MISSED", "not measured")] == [1, 1, 1]
+
+
+def test_more_blas_threads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    with pytest.raises(SystemExit, match="make bench"):
+        harness.pin()
+    assert harness.one_thread()["OPENBLAS_NUM_THREADS"] == "1"

@@ -1,0 +1,187 @@
+"""Rationals are exact, balls enclose, and the vocabulary can be differentiated: what host arithmetic promises."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import flint
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl.arrays import backend, factor, factor_spd, to_numpy
+from refimpl.arrays.balls import Balls, balls
+from refimpl.errors import BadInput, HypothesisViolated
+from tests.rounding import GRID, assert_rounded, decimals
+
+
+def test_rcond_of_a_matrix_that_is_singular_in_floats_only():
+    B = backend("rational")
+    a = B.asarray([[1, 1], [1, Fraction(10**30 + 1, 10**30)]])
+    found = factor_spd(B, a)
+    assert found.rcond() == 0.0
+    assert (B.matvec(a, found.solve(B.asarray([1, 2]))) == B.asarray([1, 2])).all()
+
+
+@pytest.mark.parametrize("spectrum", [(1, 0), (1, -1), (0, 1)])
+def test_exact_pivots_decide_definiteness(spectrum):
+    B = backend("rational")
+    q = B.asarray([[Fraction(3, 5), Fraction(-4, 5)], [Fraction(4, 5), Fraction(3, 5)]])
+    a = q @ B.asarray(np.diag(spectrum)) @ B.mT(q)  # in floats its determinant would round to ±1e-17
+    with pytest.raises(HypothesisViolated, match="not positive definite"):
+        factor_spd(B, a)
+
+
+# -- exact and enclosing arithmetic -------------------------------------------------------------------
+small = st.integers(-9, 9)
+
+
+@given(
+    a=st.lists(st.lists(small, min_size=3, max_size=3), min_size=3, max_size=3),
+    b=st.lists(small, min_size=3, max_size=3),
+)
+def test_rational_solves_are_exact_and_balls_enclose_them(a, b):
+    # kills: a float in the rational path, an enclosure of the transposed or the mid-point system
+    Q, arb = backend("rational"), backend("interval")
+    host = np.array(a) + 30 * np.eye(3, dtype=int)  # diagonally dominant, so invertible
+    x = factor(Q, Q.asarray(host)).solve(Q.asarray(b))
+    assert (Q.matvec(Q.asarray(host), x) == Q.asarray(b)).all()
+    x_T = factor(Q, Q.asarray(host)).solve_T(Q.asarray(b))
+    assert (Q.rmatvec(Q.asarray(host), x_T) == Q.asarray(b)).all()
+    enclosed = factor(arb, arb.asarray(host)).solve(arb.asarray(b))
+    assert all(ball.contains(exact) for ball, exact in zip(enclosed, x, strict=True))
+
+
+@pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid", "softplus", "logcosh"])
+def test_balls_enclose_the_true_value(name):
+    B = backend("interval")
+    found = getattr(B, name)(B.asarray(GRID))
+    with mpmath.workdps(400):
+        for ball, x in zip(found, GRID.tolist(), strict=True):
+            true = mpmath.mpf(str(decimals(name, x)))
+            low, high = (mpmath.mpf(str(e.str(40, radius=False))) for e in (ball.lower(), ball.upper()))
+            slack = mpmath.mpf(10) ** -35 * (1 + abs(true))  # of the 40 printed digits
+            assert low - slack <= true <= high + slack
+            assert high - low <= 1e-9 * (1 + abs(true))  # an enclosure, and a useful one
+
+
+def test_softmax_over_balls_needs_no_decision():
+    B, z = backend("interval"), np.array([[1e4, 1e4 - 1], [0.5, 3.0]])
+    p = B.softmax(B.asarray(z), 0)
+    assert all(s.contains(flint.arb(1)) and float(s.rad()) < 1e-9 for s in B.sum(p, 0))
+    top = B.logsumexp(B.asarray(z), 0)
+    assert all(float(t.rad()) < 1e-9 for t in top)
+    assert abs(float(top[0].mid()) - 1e4) <= 1e-12 * 1e4
+
+
+def test_floats_convert_exactly_and_back_to_the_nearest():
+    Q, arb = backend("rational"), backend("interval")
+    assert Q.asarray([0.1])[0] == flint.fmpq(*(0.1).as_integer_ratio())
+    assert Q.scalar(Fraction(1, 3)) == flint.fmpq(1, 3)
+    assert Q.scalar(np.float64(0.5)) == flint.fmpq(1, 2)
+    assert arb.scalar(0.1) == flint.arb(0.1)
+    assert arb.scalar(Fraction(1, 3)).contains(flint.fmpq(1, 3))
+    assert arb.asarray(Q.asarray([Fraction(1, 3)]))[0].contains(flint.fmpq(1, 3))
+    assert to_numpy(Q.asarray([Fraction(1, 3)]))[0] == 1 / 3
+    assert to_numpy(arb.asarray([0.1]))[0] == 0.1
+    assert to_numpy(Q.asarray([10**400 + 1, 10**400]) / Q.scalar(10**400)).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("bad", ["1", None, 1j, flint.arb(1)])
+def test_rationals_refuse_what_does_not_convert_exactly(bad):
+    with pytest.raises(BadInput, match="converts exactly"):
+        backend("rational").scalar(bad)
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "sqrt", "sigmoid", "softplus", "logcosh", "norm"])
+def test_rationals_refuse_what_is_not_polynomial(name):
+    B = backend("rational")
+    with pytest.raises(BadInput, match="rational") as caught:
+        getattr(B, name)(B.asarray([1]))
+    assert "polynomial" in str(caught.value)
+
+
+COMPARING = {
+    ">": lambda x: x > 0,
+    "<=": lambda x: x <= 1,
+    "==": lambda x: x == 0,
+    "reflected <": lambda x: 0 < x,
+    "abs": abs,
+    "max": np.max,
+    "max method": lambda x: x.max(),
+    "maximum": lambda x: np.maximum(x, 0),
+    "sign": np.sign,
+    "clip": lambda x: np.clip(x, 0, 1),
+    "where": lambda x: np.where(np.ones(x.shape, bool), x, x),
+    "sort": np.sort,
+    "sort method": lambda x: x.sort(),
+    "argmax method": lambda x: x.argmax(),
+    "any": lambda x: x.any(),
+}
+
+
+@pytest.mark.parametrize("name", COMPARING)
+@pytest.mark.parametrize("derived", ["itself", "product", "view", "stacked", "broadcast"])
+def test_balls_refuse_to_be_compared(name, derived):
+    """A comparison of overlapping balls is False both ways: a branch on it would enclose nothing."""
+    x = backend("interval").asarray(np.array([[flint.arb(0, 1), flint.arb(1)]], dtype=object))
+    x = {
+        "itself": x,
+        "product": 2 * (x @ np.eye(2)),
+        "view": x[..., 0],
+        "stacked": np.stack([x, x]),
+        "broadcast": np.broadcast_to(x, (3, 1, 2)),
+    }[derived]
+    assert isinstance(x, Balls)
+    with pytest.raises(BadInput, match="cannot be compared"):
+        COMPARING[name](x)
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 3, 5])
+def test_whole_powers_of_balls_that_hold_zero(k):
+    # kills: flint's own power, which is NaN there
+    x = balls(np.array([flint.arb(0, 1), flint.arb(2), flint.arb(-3)], dtype=object))
+    found = x**k
+    assert [float(e) for e in found[1:]] == [2**k, (-3) ** k]
+    assert found[0].is_finite()
+    assert all(found[0].contains(flint.fmpq(s, 2) ** k) for s in (-2, -1, 0, 1, 2))
+    assert (x[1:] ** -1)[0].contains(flint.fmpq(1, 2))
+
+
+def test_decided_takes_only_a_certain_answer_for_yes():
+    x = balls(np.array([flint.arb(0, 1), flint.arb(1)], dtype=object))
+    assert (x.decided() > 0).tolist() == [False, True]
+    assert (backend("interval").comparable(x) > 0).tolist() == [False, True]
+
+
+# -- autograd -----------------------------------------------------------------------------------------
+VOCABULARY = {
+    "sigmoid": lambda B, x: B.sum(B.sigmoid(3 * x)),
+    "softplus": lambda B, x: B.sum(B.softplus(3 * x)),
+    "logcosh": lambda B, x: B.sum(B.logcosh(3 * x)),
+    "softmax": lambda B, x: B.dot(B.softmax(x, -1), x),
+    "logsumexp": lambda B, x: B.logsumexp(x * x, -1),
+    "norm": lambda B, x: B.norm(x),
+    "mean": lambda B, x: B.mean(x * x * x),
+    "matvec": lambda B, x: B.dot(x, B.matvec(B.asarray(np.arange(16.0).reshape(4, 4)), x)),
+    "rmatvec": lambda B, x: B.dot(x, B.rmatvec(B.asarray(np.arange(16.0).reshape(4, 4)), x)),
+    "take": lambda B, x: B.sum(B.take(x, B.indices([1, 1, 3])) ** 2),
+    "broadcast": lambda B, x: B.sum(B.sum(B.broadcast(x, (3, 4)) ** 2)),
+    "reshape": lambda B, x: B.sum(B.sum(B.mT(B.reshape(x, (2, 2))) @ B.reshape(x, (2, 2)))),
+    "concat": lambda B, x: B.dot(B.concat([x, x * x]), B.concat([x * x, x])),
+    "where": lambda B, x: B.sum(B.where(B._real(x) >= 0, x * x, x)),
+}
+
+
+@pytest.mark.parametrize("name", VOCABULARY)
+def test_the_vocabulary_is_differentiable_in_two_ways(name):
+    # kills: a helper that leaves the box (autograd sees a constant) or conjugates (the complex step does)
+    from autograd import grad
+
+    f, x, step = VOCABULARY[name], np.array([0.7, -0.4, 1.1, -2.0]), 1e-200
+    reverse = grad(lambda x: f(backend("autograd"), x))(x)
+    complex_step = np.array([np.imag(f(backend(), x + 1j * step * e)) / step for e in np.eye(4)])
+    assert np.any(reverse != 0)
+    assert_rounded(reverse, complex_step, terms=np.abs(complex_step).sum() + 40, count=16)
