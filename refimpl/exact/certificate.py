@@ -55,10 +55,9 @@ def enclose(problem: Problem, lam: Any, w: Any) -> Enclosure:
     with _balls_of(problem, BITS) as balls:
         B = balls.backend
         lam, w = B.asarray(lam), B.asarray(w)
-        Y = B.asarray(_float_inverse(to_numpy(balls.residual_w(lam, w).dense())))
+        Y = B.asarray(_float_inverse(problem.to("numpy"), to_numpy(lam), to_numpy(w)))
         _require_enclosing(balls, lam, w)
-        box = _krawczyk(balls, lam, _refined(balls, lam, w, Y), Y)
-        jacobian = balls.residual_w(lam, box).dense()
+        box, jacobian = _krawczyk(balls, lam, _refined(balls, lam, w, Y), Y)
         if problem.symmetric:
             _require_positive(B, jacobian)
         v = factor(B, B.mT(jacobian)).solve(balls.upper.grad_w(lam, box))
@@ -177,9 +176,9 @@ def _require_enclosing(balls: Problem, lam: Array, w: Array) -> None:
         )
 
 
-def _float_inverse(jacobian: np.ndarray) -> np.ndarray:
+def _float_inverse(host: Problem, lam: Array, w: Array) -> np.ndarray:
     try:
-        return np.linalg.inv(jacobian)
+        return np.linalg.inv(host.residual_w(lam, w).dense())
     except np.linalg.LinAlgError:
         raise HypothesisViolated(
             "∂_w r is singular",
@@ -202,7 +201,8 @@ def _refined(balls: Problem, lam: Array, x: Array, Y: Array) -> Array:
     return x
 
 
-def _krawczyk(balls: Problem, lam: Array, x: Array, Y: Array) -> Array:
+def _krawczyk(balls: Problem, lam: Array, x: Array, Y: Array) -> tuple[Array, Array]:
+    """A box that holds w(λ), and ∂_w r over a box around it."""
     import flint
 
     B = balls.backend
@@ -211,11 +211,12 @@ def _krawczyk(balls: Problem, lam: Array, x: Array, Y: Array) -> Array:
     widths = [2 * s.abs_upper() + (c.abs_upper() + 1) * rounding for s, c in zip(step, x, strict=True)]
     for inflation in (0, 16, 48, 96):
         box = around(x, [r * flint.arb(2) ** inflation for r in widths])
-        defect = B.eye(len(x)) - Y @ balls.residual_w(lam, box).dense()
+        jacobian = balls.residual_w(lam, box).dense()
+        defect = B.eye(len(x)) - Y @ jacobian
         image = x - step + B.matvec(defect, box - x)
         size = upper_norm(defect)
         if size < 1 and all(b.contains_interior(i) for b, i in zip(box, image, strict=True)):
-            return image
+            return image, jacobian
     raise NotCertified(
         "no box around the lower solution is mapped into itself",
         measured=f"‖I − Y ∂_w r‖_F <= {size:.3e} on the last box tried",
