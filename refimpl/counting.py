@@ -59,11 +59,11 @@ class CountedObjective(Objective):
     backend: Backend
 
     @property
-    def n(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+    def n(self) -> int:
         return self.inner.n
 
     @property
-    def d(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+    def d(self) -> int:
         return self.inner.d
 
     @property
@@ -103,11 +103,11 @@ class CountedMap(Map):
     backend: Backend
 
     @property
-    def n(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+    def n(self) -> int:
         return self.inner.n
 
     @property
-    def d(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+    def d(self) -> int:
         return self.inner.d
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from refimpl.arrays import Backend, backend, to_numpy
 from refimpl.arrays.backend import Array
@@ -22,7 +22,11 @@ from refimpl.spaces import Indices, Space
 class Movable:
     """A frozen dataclass whose arrays and numbers can be moved to another backend, exactly where it is exact."""
 
-    backend: Backend
+    if TYPE_CHECKING:  # a field here, a property there
+
+        @property
+        def backend(self) -> Backend:
+            """Where its arrays live."""
 
     def to(self, name: str | Backend, *, dtype: str = "float64", device: str | None = None) -> Self:
         """The same mathematical object on another backend ("cupy", "rational", "interval", "jax", …)."""
@@ -65,8 +69,15 @@ def _moved(value: Any, target: Backend, name: str) -> Any:
 class Objective(Movable, ABC):
     """A twice differentiable function f(λ, w), possibly a finite mean Σ_k p_k f.at(s_k)."""
 
-    n: int
-    d: int
+    if TYPE_CHECKING:  # a field in some families, a property in others
+
+        @property
+        def n(self) -> int:
+            """Length of λ."""
+
+        @property
+        def d(self) -> int:
+            """Length of w."""
 
     @property
     def lead(self) -> int:
@@ -114,8 +125,15 @@ class Objective(Movable, ABC):
 class Map(Movable, ABC):
     """A differentiable map w ↦ Φ(λ, w) of R^d with parameters λ."""
 
-    n: int
-    d: int
+    if TYPE_CHECKING:  # a field in some families, a property in others
+
+        @property
+        def n(self) -> int:
+            """Length of λ."""
+
+        @property
+        def d(self) -> int:
+            """Length of w."""
 
     @property
     def lead(self) -> int:
@@ -163,11 +181,11 @@ class DescentMap(Map):
     backend: Backend = Backend()
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def n(self) -> int:
         return self.lower.n
 
     @property
-    def d(self) -> int:  # type: ignore[override]
+    def d(self) -> int:
         return self.lower.d
 
     @property

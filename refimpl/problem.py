@@ -139,7 +139,7 @@ class BilevelProblem(Problem):
         self._require_same_sizes(self.lower)
 
     @property
-    def backend(self) -> Backend:  # type: ignore[override]
+    def backend(self) -> Backend:
         return self.lower.backend
 
     def start(self) -> Array:
@@ -185,7 +185,7 @@ class FixedPointProblem(Problem):
         self._require_same_sizes(self.phi)
 
     @property
-    def backend(self) -> Backend:  # type: ignore[override]
+    def backend(self) -> Backend:
         return self.phi.backend
 
     start = BilevelProblem.start

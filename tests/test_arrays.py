@@ -196,3 +196,13 @@ def test_solve_spd_is_the_definition():
     a, b = _spd((), 3, 0), np.ones(3)
     x = solve_spd(backend(), a, b)
     assert_rounded(a @ x, b, terms=np.abs(a) @ np.abs(x), count=3)
+
+
+def test_balls_in_place():
+    """Kills: an in-place operation that meets its own override again and never returns."""
+    B = backend("interval")
+    x, y = B.asarray([1.0, 2.0]), B.asarray([0.5, 0.25])
+    expected = x - y
+    x -= y
+    assert isinstance(x, type(y))
+    assert [str(e) for e in x.tolist()] == [str(e) for e in expected.tolist()]

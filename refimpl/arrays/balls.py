@@ -31,7 +31,9 @@ class Balls(np.ndarray):
         _refuse(ufunc.__name__)
         if ufunc is np.power and isinstance(inputs[1], int):
             return _power(inputs[0], inputs[1])
-        plain = [x.view(np.ndarray) if isinstance(x, Balls) else x for x in inputs]
+        if "out" in options:  # in place: u += v
+            options["out"] = tuple(_plain(x) for x in options["out"])
+        plain = [_plain(x) for x in inputs]
         return _wrapped(getattr(ufunc, method)(*plain, **options))
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
@@ -88,6 +90,10 @@ def _power(x: Any, k: int) -> Any:
     for _ in range(k):
         out = out * x
     return out
+
+
+def _plain(x: Any) -> Any:
+    return x.view(np.ndarray) if isinstance(x, Balls) else x
 
 
 def _wrapped(x: Any) -> Any:

@@ -97,11 +97,11 @@ class HeavyBallMap(Map):
     backend: Backend = Backend()
 
     @property
-    def n(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+    def n(self) -> int:
         return self.phi.n
 
     @property
-    def d(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+    def d(self) -> int:
         return 2 * self.phi.d
 
     def _halves(self, s: Array) -> tuple[Array, Array]:

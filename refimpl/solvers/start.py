@@ -18,7 +18,7 @@ class IdentityStart(Map):
     backend: Backend = Backend()
 
     @property
-    def d(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+    def d(self) -> int:
         return self.n
 
     def value(self, lam: Array, w: Array) -> Array:

@@ -44,7 +44,7 @@ class SoftThreshold(Objective):
     backend: Backend = Backend()
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def n(self) -> int:
         return self.d
 
     def _sign(self, w: Array) -> Array:

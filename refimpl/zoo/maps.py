@@ -35,11 +35,11 @@ class AffineMap(Map):
     backend: Backend = Backend()
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def n(self) -> int:
         return int(self.B.shape[-1])
 
     @property
-    def d(self) -> int:  # type: ignore[override]
+    def d(self) -> int:
         return int(self.c.shape[-1])
 
     @property
@@ -91,11 +91,11 @@ class TanhMap(Map):
     backend: Backend = Backend()
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def n(self) -> int:
         return int(self.B.shape[-1])
 
     @property
-    def d(self) -> int:  # type: ignore[override]
+    def d(self) -> int:
         return int(self.c.shape[-1])
 
     @property

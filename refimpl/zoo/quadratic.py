@@ -38,11 +38,11 @@ class Quadratic(Objective):
     backend: Backend = Backend()
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def n(self) -> int:
         return int(self.l1.shape[-1])
 
     @property
-    def d(self) -> int:  # type: ignore[override]
+    def d(self) -> int:
         return int(self.w1.shape[-1])
 
     @property

@@ -35,7 +35,7 @@ class LinearModelLoss(Objective):
     third: ClassVar[float]
 
     @property
-    def d(self) -> int:  # type: ignore[override]
+    def d(self) -> int:
         return int(self.X.shape[-1])
 
     @property
@@ -176,11 +176,11 @@ class Penalised(Objective):
             )
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def n(self) -> int:
         return self.data.n
 
     @property
-    def d(self) -> int:  # type: ignore[override]
+    def d(self) -> int:
         return self.data.d
 
     @property

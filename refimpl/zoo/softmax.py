@@ -53,7 +53,7 @@ class SoftmaxLoss(Objective):
         return int(self.X.shape[-2])
 
     @cached_property
-    def d(self) -> int:  # type: ignore[override]
+    def d(self) -> int:
         return self.classes * self.features
 
     @property

@@ -29,11 +29,11 @@ class Linear(Objective):
     backend: Backend = Backend()
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def n(self) -> int:
         return int(self.l.shape[-1])
 
     @property
-    def d(self) -> int:  # type: ignore[override]
+    def d(self) -> int:
         return int(self.c.shape[-1])
 
     @property

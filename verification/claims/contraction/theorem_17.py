@@ -127,7 +127,7 @@ def _curve(one: Estimate) -> dict[str, Any]:
 
 def steps(one: Estimate, s: float, rounded: Callable[[float], int] = math.ceil) -> int:
     """t_s = ⌈c₃ log(s + 1)⌉ with c₃ = pace/log(1/q)."""
-    return rounded(one.pace * math.log(s + 1) / math.log(1 / one.place.constants.q))
+    return rounded(one.pace * math.log(s + 1) / -math.log(one.place.constants.q))  # 1/q may overflow
 
 
 def schedule(one: Estimate, count: Callable[[Estimate], int] = lambda one: steps(one, one.s)) -> Measurement:

@@ -44,11 +44,11 @@ class Misstated(Map):
     backend: Backend
 
     @property
-    def n(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+    def n(self) -> int:
         return self.inner.n
 
     @property
-    def d(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+    def d(self) -> int:
         return self.inner.d
 
     def value(self, lam: Array, w: Array) -> Array:
