@@ -22,7 +22,9 @@ class Blocked:
             raise ModuleNotFoundError(f"{name} is blocked", name=name)
 
 
-sys.meta_path.insert(0, Blocked())  # type: ignore[arg-type]  # a finder needs no more than this
+def pytest_configure() -> None:
+    """Block them: only where this module is a plugin, not where it is merely imported."""
+    sys.meta_path.insert(0, Blocked())  # type: ignore[arg-type]  # a finder needs no more than this
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -127,6 +127,7 @@ TABLE = [
     Row("floats among rationals", _lam(np.array([1.0, 2.0], dtype=object), RATIONAL),
         BadInput, "2 others.*float"),
     Row("balls among rationals", _lam(INTERVAL.start(), RATIONAL), BadInput, "2 others.*arb"),
+    Row("a NaN ball", lambda: INTERVAL.lam(INTERVAL.start() * float("inf") * 0), BadInput, "2 others.*nan"),
     Row("a string among rationals", lambda: RATIONAL.backend.scalar("1/3"), BadInput, "str"),
     Row("half precision", lambda: PROBLEM.to("numpy", dtype="float16"), BadInput, "float16"),
     # sets and hypotheses

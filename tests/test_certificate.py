@@ -344,6 +344,24 @@ def test_an_unbounded_enclosure_is_no_bound():
     assert found.why_not_bounded
 
 
+@dataclass(frozen=True)
+class Absorbed(OffDomain):
+    """∇_λF loses w in a sum that is 1e16 times larger, then divides by what is left."""
+
+    def grad_lam(self, lam, w):
+        return 1 / ((w + 1e20) - 1e20)
+
+
+def test_a_formula_that_rounds_without_limit_allows_nothing():
+    # kills: an infinite allowance, within which every value would be certified
+    lower = quadratic.objective(ww=np.eye(2), lw=-np.eye(2))
+    problem = ri.BilevelProblem(Absorbed(), lower)
+    found = ri.exact_hypergradient(problem, [1e4, 1e4])
+    assert np.isfinite(found.value).all()
+    assert found.kind == "estimated"
+    assert "required: <= inf" in found.why_not_bounded
+
+
 def test_sizes_and_batches_have_a_limit():
     large = quadratic.random(n=1, d=LIMIT + 1, seed=0)
     found = ri.exact_hypergradient(large, large.start())

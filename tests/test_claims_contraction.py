@@ -70,7 +70,7 @@ def test_the_controls_with_an_instance_fail_on_it(claim):
         assert not outcome.measurement.holds, control.name
 
 
-# -- the helper formulas, by a second channel -------------------------------------------------------
+# -- the formulas beneath, by a second channel --------------------------------------------------------
 
 signed = st.floats(-1, 1)
 scalar_maps = st.builds(ScalarMap, *[signed] * 7)

@@ -171,6 +171,16 @@ def test_gpu_tests_need_neither_scipy_autograd_nor_flint():
     assert int(re.findall(r"(\d+) passed", ran.stdout)[-1]) > 200
 
 
+def test_the_blocker_blocks():
+    program = (
+        "import tests.bare as b; b.pytest_configure(); import refimpl; refimpl.arrays.backend('rational')"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=CLONE, capture_output=True, text=True, check=False
+    )
+    assert "python-flint is not installed" in ran.stderr
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(CLONE)))
 def test_modules_have_a_ceiling(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

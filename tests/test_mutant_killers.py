@@ -1,19 +1,26 @@
-"""What the other tests let pass: values by their definitions in plain Python, and the axes that operators declare.
+"""What the other tests let pass: values by their definitions in plain Python, the axes that operators declare, the
+constants of a problem from those of its levels, and each channel of the derivative check on its own.
 
 A helper that a value and its derivatives share, changed, leaves them consistent: only the definition tells.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
 import refimpl as ri
-from refimpl.objective import Map
+from refimpl import checks
+from refimpl.bounds import Bounds, Region, best_step
+from refimpl.constants import Constants, around, constants
+from refimpl.objective import Map, descent_map
+from refimpl.operators import Operator
 from tests.zoo_things import THINGS
 
 N, FEATURES, CLASSES = 4, 2, 3
@@ -196,3 +203,110 @@ def test_weights_are_packed_class_major() -> None:
     w = thing.pack(weights)
     assert w.tolist() == [weights[j, k] for k in range(CLASSES) for j in range(FEATURES)]
     assert np.array_equal(thing.unpack(w), weights)
+
+
+# -- constants ----------------------------------------------------------------------------------------
+def _constants() -> Constants:
+    """Different primes, so that no two terms can be exchanged; κ_q = 2."""
+    names = [f.name for f in dataclasses.fields(Constants) if f.name != "q"]
+    primes = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
+    return Constants(q=Fraction(1, 2), **dict(zip(names, primes, strict=True)))  # type: ignore[arg-type]
+
+
+def test_the_constants_of_lemma_3_and_theorem_4() -> None:
+    # kills: a term left out, a power of κ_q, ν₂ for ν̄₁
+    c = _constants()
+    k, P = 2, c.L_Phi
+    assert c.kappa_q == 2
+    assert c.L_w == 2 * P
+    assert c.L_dw == c.nu2_bar * k + (c.nu2 + c.nu1_bar) * P * k**2 + c.nu1 * P**2 * k**3
+    assert c.L_f == c.mu2_bar + (c.mu1_bar + c.mu2) * P * k + c.mu1 * P**2 * k**2 + c.L_E * c.L_dw
+    assert c.c1 == c.mu2 + (c.mu1 * P + c.nu2 * c.L_E) * k + c.nu1 * c.L_E * P * k**2
+
+
+def test_the_constants_of_a_problem_are_those_of_its_levels() -> None:
+    # kills: ν₁ for ν₂, the bar left out, the upper level's curvature for its cross derivative
+    problem, lam, w = ri.FixedPointProblem(QUADRATIC, TANH), np.ones(2) / 4, np.ones(3) / 8
+    region = Region(lam, w, 0.25, 0.5)
+    phi, E, found = problem.phi.bounds(region), problem.upper.bounds(region), constants(problem, region)
+    assert (found.q, found.L_Phi) == (phi.d_w, phi.d_lam)
+    assert (found.nu1, found.nu1_bar) == (phi.d_w_by_w, phi.d_w_by_lam)
+    assert (found.nu2, found.nu2_bar) == (phi.d_lam_by_w, phi.d_lam_by_lam)
+    assert (found.L_E, found.mu1, found.mu2) == (E.grad_w, E.hess_ww, E.cross)
+    assert (found.mu1_bar, found.mu2_bar, found.B) == (E.cross, E.hess_ll, 0.5)
+    assert len({*dataclasses.astuple(phi), E.grad_w, E.hess_ww, E.cross, E.hess_ll}) == 10  # told apart
+
+
+@pytest.mark.parametrize(
+    "step", [0.125, 0.25, 0.5]
+)  # below, at and above the best one, where the ends change over
+def test_the_constants_of_a_descent_map_are_scaled_by_its_step(step: float) -> None:
+    # kills: a step left out, q from one end of the spectrum
+    lower = zoo.weighted_softmax.problem(X, LABELS, X, LABELS, classes=CLASSES, reg=0.3).lower
+    region = Region(np.zeros(lower.n), np.ones(lower.d), 0.25, 0.5)
+    G, phi = lower.bounds(region), descent_map(lower, step).bounds(region)
+    assert phi.d_w == max(abs(1 - step * G.hess_ww_min), abs(1 - step * G.hess_ww))
+    assert (phi.d_lam, phi.d_w_by_w) == (step * G.cross, step * G.hess_ww_by_w)
+    assert (phi.d_w_by_lam, phi.d_lam_by_w) == (step * G.hess_ww_by_lam, step * G.cross_by_w)
+    assert phi.d_lam_by_lam == step * G.cross_by_lam
+    quadratic = zoo.quadratic.objective(ww=np.diag([1.0, 7.0]), n=0)
+    point = Region(np.zeros(0), np.zeros(2))
+    assert best_step(quadratic.bounds(point)) == 0.25
+    assert descent_map(quadratic, step).bounds(point).d_w == {0.125: 0.875, 0.25: 0.75, 0.5: 2.5}[step]
+    assert best_step(Bounds(grad_w=0, hess_ww=3, hess_ww_min=1, cross=0, hess_ll=0)) == 0.5
+
+
+def test_the_region_around_has_the_distance_for_its_radius() -> None:
+    # kills: half of it, its square
+    problem = zoo.maps.line(0.5)
+    region = around(problem, [1.0], [2.0], [5.0], 0.25)
+    assert (region.lam, region.w, region.lam_radius, region.w_radius) == ([1.0], [2.0], 0.25, 3.0)
+
+
+# -- the check of derivatives, channel by channel -----------------------------------------------------
+def _with(operator: Operator, **changes: Any) -> Operator:
+    return dataclasses.replace(operator, **changes)
+
+
+WRONG: dict[str, Callable[[Operator], Operator]] = {
+    "adjoint": lambda a: _with(a, apply_T=lambda u: 2 * a.apply_T(u), symmetric=False),
+    "dense": lambda a: _with(a, assemble=lambda: 2 * a.dense()),
+}
+
+
+@pytest.mark.parametrize("channel", WRONG)
+@pytest.mark.parametrize("quantity", ["hess_ww", "cross"])
+def test_each_structural_channel_fails_alone(
+    channel: str, quantity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # kills: a channel that compares something with itself, hidden by another channel that notices too
+    thing = QUADRATIC
+    lam, w = np.ones(2), np.ones(3)
+    right = list(checks._structure(thing, lam, w, 1e-9))
+    assert all(row.ok for row in right)
+    operators = checks._operators(thing, lam, w) | {
+        quantity: WRONG[channel](getattr(thing, quantity)(lam, w))
+    }
+    monkeypatch.setattr(checks, "_operators", lambda *_: operators)
+    wrong = {(row.quantity, row.channel) for row in checks._structure(thing, lam, w, 1e-9) if not row.ok}
+    assert (quantity, channel) in wrong
+    assert all(name == quantity for name, _ in wrong)
+
+
+def test_a_matrix_wrong_in_batches_alone_is_seen_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    thing, rng = QUADRATIC, np.random.default_rng(50)
+    original = checks._operators
+
+    def broken(thing: Any, lam: np.ndarray, w: np.ndarray) -> dict[str, Operator]:
+        found = original(thing, lam, w)
+        return {k: WRONG["dense"](a) for k, a in found.items()} if lam.ndim > 1 else found
+
+    monkeypatch.setattr(checks, "_operators", broken)
+    rows = checks._leading(thing, np.ones(2), np.ones(3), np.ones(2), np.ones(3), rng, 1e-9)
+    wrong = {row.channel.split()[0] for row in rows if not row.ok}
+    assert wrong == {"dense", "products"}
+
+
+def test_a_gap_is_the_largest_difference() -> None:
+    # kills: the mean difference, the signed one
+    assert checks._gap(np.array([0.0, -3.0, 1.0]), np.zeros(3)) == 3.0

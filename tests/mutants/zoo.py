@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 import types
@@ -113,6 +114,7 @@ def named_tests(selected: Callable[[Thing], bool], *, constant: bool) -> tuple[s
     return (*first, *second, *loose, *last) if constant else (*second, *first, *loose, *last)
 
 
+@functools.cache
 def mutants() -> list[Mutant]:
     """All generated mutants."""
     found: list[Mutant] = []

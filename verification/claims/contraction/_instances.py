@@ -239,3 +239,11 @@ def cases(**more: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
 def scalar(**given: float) -> dict[str, Any]:
     """Parameters of a one-dimensional case; what is not given is 0 (q is 1/2)."""
     return {"family": "scalar", "q": 0.5, **dict.fromkeys(_SCALARS, 0.0), **given}
+
+
+def symbol(name: str) -> str:
+    """A field of ``Constants`` as the document writes it: ν̄₁ for nu1_bar."""
+    letter = name.translate(str.maketrans("12", "₁₂")).replace("_bar", "\u0304")
+    for latin, greek in (("nu", "ν"), ("mu", "μ"), ("Phi", "Φ")):
+        letter = letter.replace(latin, greek)
+    return letter[0] + letter[-1] + letter[1:-1] if letter.endswith("\u0304") else letter

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from refimpl.arrays.backend import Array
 from refimpl.constants import Constants
 from refimpl.exact import solution_jacobian
-from verification.claims.contraction._instances import cases, scalar
+from verification.claims.contraction._instances import cases, scalar, symbol
 from verification.claims.contraction._pairs import HYPOTHESES, Pair, build
 from verification.model import Budget, Claim, Control, Equality, Measurement
 
@@ -101,7 +101,8 @@ def controls(measure: Callable[..., Measurement], constant: Constant, *names: st
     """One control per dropped term, one with a smaller κ_q, and λ' outside Λ where constants grow."""
     outside = {**ALL, **ELSEWHERE}
     dropped = (
-        Control(f"without {name}", kind="formula", measure=drop(measure, constant, name)) for name in names
+        Control(f"without {symbol(name)}", kind="formula", measure=drop(measure, constant, name))
+        for name in names
     )
     tamer = Control(
         "1/(1 − q²) for one κ_q",
@@ -135,7 +136,7 @@ COMMON: dict[str, Any] = {
 CLAIMS = (
     Claim(
         id="contraction/lemma-3@i",
-        title="the lower solution moves at most L_Φ κ_q times as fast as λ",
+        title="The lower solution moves at most L_Φ κ_q times as fast as λ",
         statement=r"\|w'(\lambda)\|\le L_w:=L_\Phi\kappa_q,\qquad \|w(\lambda)-w(\lambda')\|\le "
         r"L_w\|\lambda-\lambda'\|",
         measure=solution,
@@ -149,7 +150,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/lemma-3@ii",
-        title="the Jacobian of the lower solution is Lipschitz",
+        title="The Jacobian of the lower solution is Lipschitz",
         statement=r"\|w'(\lambda)-w'(\lambda')\|\le L_{w'}\|\lambda-\lambda'\|,\quad "
         r"L_{w'}=\bar\nu_2\kappa_q+(\nu_2+\bar\nu_1)L_\Phi\kappa_q^2+\nu_1L_\Phi^2\kappa_q^3",
         measure=jacobian,
@@ -163,7 +164,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/lemma-3@iii",
-        title="the hypergradient is Lipschitz",
+        title="The hypergradient is Lipschitz",
         statement=r"\|\nabla f(\lambda)-\nabla f(\lambda')\|\le L_f\|\lambda-\lambda'\|,\quad "
         r"L_f=\bar\mu_2+(\bar\mu_1+\mu_2)L_\Phi\kappa_q+\mu_1L_\Phi^2\kappa_q^2+L_EL_{w'}",
         measure=hypergradient,
@@ -189,7 +190,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/lemma-3@v",
-        title="the adjoint is Lipschitz, and gives the hypergradient's constant once more",
+        title="The adjoint is Lipschitz, and gives the hypergradient's constant once more",
         statement=r"\|v(\lambda)-v(\lambda')\|\le L_v\|\lambda-\lambda'\|,\quad "
         r"L_v=(\bar\mu_1+\mu_1L_w)\kappa_q+L_E(\bar\nu_1+\nu_1L_w)\kappa_q^2,\quad "
         r"L_f=\bar\mu_2+\mu_2L_w+(\bar\nu_2+\nu_2L_w)L_E\kappa_q+L_\Phi L_v",

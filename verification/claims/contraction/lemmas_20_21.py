@@ -20,6 +20,7 @@ from verification.claims.contraction._instances import (
     point_region,
     rounding,
     scalar,
+    symbol,
     unit,
 )
 from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement
@@ -109,7 +110,7 @@ def _dropped(name: str) -> Control:
     def measure(point: Point) -> Measurement:
         return adjoint(point, lambda c: adjoint_slope(replace(c, **{name: 0.0})))
 
-    return Control(f"without {name}", kind="formula", measure=measure)
+    return Control(f"without {symbol(name)}", kind="formula", measure=measure)
 
 
 # -- Lemma 21 ---------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ COMMON: dict[str, Any] = {
 CLAIMS = (
     Claim(
         id="contraction/lemma-20",
-        title="the adjoint at an approximate lower solution is off by at most a constant times the distance",
+        title="The adjoint at an approximate lower solution is off by at most a constant times the distance",
         source="contraction, Lemma 20, (35); its right side is lost and restored from its proof",
         statement=r"\|v(w,\lambda)-v(w(\lambda),\lambda)\|\le(\nu_1L_E\kappa_q^2+\mu_1\kappa_q)\|w-w(\lambda)\|",
         explicit=({**scalar(e=1.0, m1=1.0), **HERE}, ALL),
@@ -191,7 +192,7 @@ CLAIMS = (
         measure=cross,
         controls=(
             OUTSIDE,
-            Control("without nu2", kind="formula", measure=lambda point: cross(point, slope=lambda c: 0.0)),
+            Control("without ν₂", kind="formula", measure=lambda point: cross(point, slope=lambda c: 0.0)),
             Control("ν₁ for ν₂", kind="formula", measure=lambda point: cross(point, slope=lambda c: c.nu1)),
             Control("without L_Φ", kind="formula", measure=lambda point: cross(point, on_path=0.0)),
         ),

@@ -140,7 +140,7 @@ KERNEL_TEX = Hypothesis("a flat direction", r"Xu=0,\;u\ne0", _in_kernel)
 CLAIMS = (
     Claim(
         id="contraction/remark-1-i",
-        title="a contraction uniform in the penalty λ needs λ bounded away from zero",
+        title="A contraction uniform in the penalty λ needs λ bounded away from zero",
         source="contraction, Remark 1 (i); the formulas in it are lost",
         statement=r"Xu=0\;\Rightarrow\;\|\partial_1\Phi(w,\lambda)\|\ge|1-\eta\lambda|,\quad\text{so A(i) on "
         r"}\Lambda\text{ forces }\lambda\ge\frac{1-q}{\eta}\text{ for every }\lambda\in\Lambda",
@@ -170,7 +170,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/remark-1-i@adjoint",
-        title="and not only the constants blow up: the adjoint does, like 1/λ",
+        title="Not only the constants blow up: the adjoint does, like 1/λ",
         source="contraction, Remark 1 (i), sharpened here",
         statement=r"Xu=0\;\Rightarrow\;\|v(\lambda)\|\ge\frac{|\langle\nabla_1E,u\rangle|}{\eta\lambda\|u\|}",
         hypotheses=(KERNEL_TEX,),

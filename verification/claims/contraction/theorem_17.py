@@ -171,7 +171,7 @@ BEYOND = Control("‖w₀ − w(λ)‖ above B", params={**ONLY_LOWER, "reach": 
 CLAIMS = (
     Claim(
         id="contraction/theorem-17@error",
-        title="deterministic error of the hypergradient after t lower and t adjoint steps",
+        title="Deterministic error of the hypergradient after t lower and t adjoint steps",
         source="contraction, Theorem 17, proof: (34) and the line after it; the constants are lost, restored",
         statement=r"t=k,\;\eta=1,\;v_0=0:\quad\|\delta\|\le Cq^t,\quad C=c_1B+L_\Phi "
         r"L_E\kappa_q+\nu_2BL_E\kappa_q",
@@ -196,7 +196,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/theorem-17@error-sharp",
-        title="the same without the product's term, which a start at v₀ = 0 makes superfluous",
+        title="The same without the product's term, which a start at v₀ = 0 makes superfluous",
         source="contraction, Theorem 17, sharpened here",
         statement=r"t=k,\;\eta=1,\;v_0=0:\quad\|\delta\|\le(c_1B+L_\Phi L_E\kappa_q)\,q^t",
         hypotheses=A_AND_B,
@@ -220,7 +220,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/theorem-17@schedule",
-        title="logarithmically many inner steps make the error of the s-th hypergradient O(1/s)",
+        title="Logarithmically many inner steps make the error of the s-th hypergradient O(1/s)",
         source="contraction, Theorem 17: t_s = k_s = ⌈c₃ log(s + 1)⌉",
         statement=r"t_s=k_s=\lceil "
         r"c_3\log(s+1)\rceil,\;c_3\ge\tfrac1{\log(1/q)}\;\Rightarrow\;\|\delta_s\|\le "

@@ -89,7 +89,7 @@ SIMPLE = {"q": 0.5, "b": 1.0, "e": 1.0, "m1": 0.0, "m2": 0.0, "delta": 1.0, "oth
 CLAIMS = (
     Claim(
         id="contraction/theorem-17@rate",
-        title="the deterministic error loses exactly one factor q per step where the bound is attained",
+        title="The deterministic error loses exactly one factor q per step where the bound is attained",
         source="contraction, Theorem 17, as a rate",
         statement=r"\log\|\delta\|\sim t\log q:\quad\text{the fitted exponent of }q\text{ is }t,\text{ "
         r"within 0.2\,\%}",

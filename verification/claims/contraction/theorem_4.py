@@ -124,7 +124,7 @@ def _without(name: str, label: str) -> Control:
 CLAIMS = (
     Claim(
         id="contraction/theorem-4-i@deterministic",
-        title="bias of the hypergradient estimate: both stages' errors, and their product",
+        title="Bias of the hypergradient estimate: both stages' errors, and their product",
         source="contraction, Theorem 4 (i), deterministic solvers; its right side is lost, restored from the "
         "proof",
         statement=r"\|\tilde\nabla f(\lambda)-\nabla f(\lambda)\|\le "
