@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -51,3 +52,13 @@ def condition_number(a: Any) -> float:
     """Largest over smallest singular value, the worst over leading axes."""
     values = np.linalg.svd(np.asarray(a, dtype=float), compute_uv=False)
     return float((values[..., 0] / values[..., -1]).max())
+
+
+def exactly(x: Any) -> list[Fraction]:
+    """The fractions that an array of flint's rationals holds."""
+    return [Fraction(int(e.p), int(e.q)) for e in x.tolist()]
+
+
+def squared_distance(computed: Any, true: Any) -> Fraction:
+    """‖computed − true‖², exactly."""
+    return sum(((Fraction(float(c)) - t) ** 2 for c, t in zip(computed, true, strict=True)), Fraction(0))

@@ -64,16 +64,17 @@ def test_balls_enclose_the_true_value(name):
             low, high = (mpmath.mpf(str(e.str(40, radius=False))) for e in (ball.lower(), ball.upper()))
             slack = mpmath.mpf(10) ** -35 * (1 + abs(true))  # of the 40 printed digits
             assert low - slack <= true <= high + slack
-            assert high - low <= 1e-9 * (1 + abs(true))  # an enclosure, and a useful one
+            assert high - low <= 20 * B.eps * (1 + abs(x)) * (1 + abs(true))  # an enclosure, and a useful one
 
 
 def test_softmax_over_balls_needs_no_decision():
     B, z = backend("interval"), np.array([[1e4, 1e4 - 1], [0.5, 3.0]])
     p = B.softmax(B.asarray(z), 0)
-    assert all(s.contains(flint.arb(1)) and float(s.rad()) < 1e-9 for s in B.sum(p, 0))
+    assert all(s.contains(flint.arb(1)) for s in B.sum(p, 0))
     top = B.logsumexp(B.asarray(z), 0)
-    assert all(float(t.rad()) < 1e-9 for t in top)
-    assert abs(float(top[0].mid()) - 1e4) <= 1e-12 * 1e4
+    assert [float(t.mid()) for t in top] == [1e4, 9999.0]  # e^-9996 is far below their last place
+    for ball in (*p.ravel(), *top):  # ten operations on exponents of size 1e4
+        assert float(ball.rad()) <= 10 * B.eps * 1e4 * (1 + abs(float(ball.mid())))
 
 
 def test_floats_convert_exactly_and_back_to_the_nearest():

@@ -54,7 +54,7 @@ KINDS = {shape: list(_made(CPU[0], shape, ())) for shape in SHAPES}
 @everywhere
 @pytest.mark.parametrize("lead", LEADS, ids=str)
 @pytest.mark.parametrize(
-    ("shape", "kind"), [(shape, kind) for shape in SHAPES for kind in KINDS[shape]], ids=str
+    ("kind", "shape"), [(kind, shape) for shape in SHAPES for kind in KINDS[shape]], ids=str
 )
 def test_products_and_dense_are_the_matrix(place, kind, shape, lead):
     # kills: dense without moving the basis axis back, a transposed product, a basis behind the leading axes

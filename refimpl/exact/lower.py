@@ -9,6 +9,7 @@ from refimpl.arrays import Factor, factor, factor_spd
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, NotConverged
 from refimpl.problem import Problem
+from refimpl.solvers.lower import overflow_allowed
 from refimpl.solvers.newton import line_search
 from refimpl.spaces import before, expect
 
@@ -32,17 +33,22 @@ def factorised(problem: Problem, lam: Array, w: Array) -> tuple[Array, Factor]:
 
 
 def rounding_floor(problem: Problem, lam: Array, w: Array, jacobian: Array) -> Array:
-    """Size to which floats can bring ‖r‖: 10 d eps (‖∂_w r‖_F ‖w‖ + ‖r(λ, 0)‖); 0 where exact.
+    """Size to which floats can bring ‖r‖: 10 d eps (‖∂_w r‖_F ‖w‖ + ρ); 0 where exact.
 
+    ρ is ‖r(λ, 0)‖, the size of what does not depend on w, but at most ‖∂_w r‖_F (1 + ‖w‖): r may be steep, or
+    not even defined, far from its solution, and that says nothing about rounding here.
     ‖w‖ is added for a fixed point, where w − Φ(λ, w) cancels.
     """
     B = problem.backend
-    if B.exact:
+    if B.exact or not B.ordered:
         return 0 * B.sum(w)
     flat = B.reshape(jacobian, (*jacobian.shape[:-2], 1, problem.d**2))
     frobenius = B.sqrt((flat @ B.mT(flat))[..., 0, 0])  # a product, since squaring would copy the matrix
-    size = (frobenius + problem.cancels) * B.norm(w) + B.norm(problem.residual(lam, 0 * w))
-    return 10 * problem.d * B.eps * size
+    with overflow_allowed():
+        constant = B.norm(problem.residual(lam, 0 * w))
+    most = frobenius * (1 + B.norm(w))
+    constant = B.where(constant < most, constant, most)  # also where it is not a number
+    return 10 * problem.d * B.eps * ((frobenius + problem.cancels) * B.norm(w) + constant)
 
 
 def terms_floor(problem: Problem, lam: Array, w: Array) -> Array:
@@ -122,7 +128,10 @@ def solve_lower(
 
 
 def _polished(problem: Problem, lam: Array, found: LowerSolution) -> LowerSolution:
-    """One more correction with the factorisation at hand, kept in the lanes where it decreases ‖r‖."""
+    """One more correction with the factorisation at hand, kept in the lanes where it decreases ‖r‖.
+
+    Where it moves w by more than rounding does, ∂_w r has moved too, and is factorised again.
+    """
     B = problem.backend
     w = found.w + found.correction
     r = problem.residual(lam, w)
@@ -130,7 +139,10 @@ def _polished(problem: Problem, lam: Array, found: LowerSolution) -> LowerSoluti
     if not bool(B.xp.any(better)):
         return found
     w, r = B.where(better, w, found.w), B.where(better, r, found.residual)
-    return replace(found, w=w, residual=r, correction=-found.factor.solve(r))
+    jacobian, fact = found.jacobian, found.factor
+    if bool(B.xp.any(B.norm(found.correction) > 10 * problem.d * B.eps * B.norm(w))):
+        jacobian, fact = factorised(problem, lam, w)
+    return replace(found, w=w, residual=r, correction=-fact.solve(r), factor=fact, jacobian=jacobian)
 
 
 def require_solved(problem: Problem, lam: Array, w: Array) -> LowerSolution:

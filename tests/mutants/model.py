@@ -13,9 +13,10 @@ Status = Literal["killed", "survived", "error"]
 class Mutant:
     """One change of one function or constant, and what must notice it.
 
-    name: unique. formula: what is broken, in words. target: "package.module:Class.method". install: applies the
-    change to the running process. tests: patterns of pytest node ids, see `run.resolved`; at least one of these tests must fail. judge: a check tried
-    before them; it raises where it notices, and its message says what noticed.
+    name: unique. formula: what is broken, in words. target: "package.module:Class.method".
+    install: applies the change to the running process.
+    tests: patterns of pytest node ids, see ``run.resolved``; at least one of these tests must fail.
+    judge: a check tried before them; it raises ``Noticed`` where it notices, and its message says what noticed.
     """
 
     name: str

@@ -179,7 +179,10 @@ def baseline(mutants: Sequence[Mutant]) -> list[str]:
     judges = {m.judge: None for m in mutants if m.judge is not None}
 
     def work() -> list[str]:
-        wrong = failures(tests, len(tests)) if tests else []
+        try:
+            wrong = failures(tests, len(tests)) if tests else []
+        except Unusable as error:
+            wrong = [str(error)]
         for judge in judges:
             try:
                 judge()

@@ -82,10 +82,13 @@ def derivatives_noticed(selected: Callable[[Thing], bool]) -> None:
                 raise Noticed(f"check_derivatives({type(thing).__name__})") from error
 
 
-def named_tests(selected: Callable[[Thing], bool], *, constant: bool) -> tuple[str, ...]:
-    """What judges the mutants that the check of derivatives accepts, for a formula or for a stated ``constant``.
+def _judges(
+    selected: Callable[[Thing], bool], *, constant: bool
+) -> tuple[Callable[[], None], tuple[str, ...]]:
+    """What judges a formula, or a stated ``constant``: a check in this process, then tests for what that accepts.
 
-    Taken from the tests' own tables of instances, so that a family added there is judged by them.
+    Taken from the tests' own tables of instances, so that a family added there is judged by them. The check of
+    derivatives and the tests of definitions are cheap, and kill nearly all: they are called without pytest.
     """
     killers, formulas, constants, things = (
         importlib.import_module(f"tests.{name}")
@@ -95,23 +98,34 @@ def named_tests(selected: Callable[[Thing], bool], *, constant: bool) -> tuple[s
     stated = [name for name, row in formulas.INSTANCES.items() if selected(row[0])]
     attained = [name for name, row in constants.ATTAINED.items() if selected(row[0])]
     named = [name for name, make in things.THINGS.items() if selected(make())]
-    bounds, values = "tests/test_bound_formulas.py::test_", "tests/test_mutant_killers.py::test_"
-    lower = "tests/test_constants.py::test_a_lower_constant_is_refuted_where_it_is_attained"
-    first = [f"{bounds}a_family_states_what_its_docstring_derives[{name}-*]" for name in stated]
-    second = [f"{values}a_value_is_its_definition[*-{name}]" for name in defined]
-    last = (
-        [f"{lower}[{name}-*]" for name in attained]
-        if constant
-        else [f"{values}operators_declare_their_leading_axes[*-{name}]" for name in named]
-        + [f"tests/test_zoo.py::*[*{name}*]" for name in named]
+
+    def judge() -> None:
+        if not constant:
+            derivatives_noticed(selected)
+            for name in defined:
+                _called(killers.test_a_value_is_its_definition, name, POINTS[0])
+        for name in stated:
+            for size in formulas.SIZES:
+                _called(formulas.test_a_family_states_what_its_docstring_derives, name, size)
+
+    values, lower = "tests/test_mutant_killers.py::test_", "tests/test_constants.py::test_a_lower_constant_"
+    tests = (
+        "tests/test_bound_formulas.py::test_a_kink_in_any_coordinate_is_refused",
+        f"{values}the_matrix_of_a_term_agrees_with_its_products",
+        f"{values}the_assembled_hessian_is_symmetric_to_the_last_bit",
+        f"{values}weights_are_packed_class_major",
+        *([] if constant else [f"{values}operators_declare_their_leading_axes[*-{name}]" for name in named]),
+        *(f"{lower}is_refuted_where_it_is_attained[{name}-*]" for name in attained if constant),
+        *(f"tests/test_zoo.py::*[*{name}*]" for name in named if not constant),
     )
-    loose = (
-        f"{bounds}a_kink_*",
-        f"{values}the_matrix_of_a_term_*",
-        f"{values}the_assembled_*",
-        f"{values}weights_*",
-    )
-    return (*first, *second, *loose, *last) if constant else (*second, *first, *loose, *last)
+    return judge, tests
+
+
+def _called(test: Callable[..., None], *parameters: object) -> None:
+    try:
+        test(*parameters)
+    except Exception as error:
+        raise Noticed(f"{test.__name__}[{'-'.join(map(str, parameters))}]") from error
 
 
 @functools.cache
@@ -143,15 +157,6 @@ def _users(module: types.ModuleType, owner: str) -> Callable[[Thing], bool]:
         return any(c.__module__ == module.__name__ and owner in ("", c.__name__) for c in classes)
 
     return selected
-
-
-def _judges(
-    selected: Callable[[Thing], bool], *, constant: bool
-) -> tuple[Callable[[], None], tuple[str, ...]]:
-    def judge() -> None:
-        derivatives_noticed(lambda thing: not constant and selected(thing))
-
-    return judge, named_tests(selected, constant=constant)
 
 
 def _mutant(
