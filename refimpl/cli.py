@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="refimpl", description="Reference implementation of bilevel optimisation."
     )
+    parser.add_argument(
+        "--version", action="version", version=f"refimpl {importlib.metadata.version('refimpl')}"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "doctor", help="versions, backends, threads, float64: what works here and what to install"

@@ -108,7 +108,14 @@ class Problem(Movable):
 
         return check(self, lam, w, **options)
 
-    def _require_same_sizes(self, lower: Objective | Map) -> None:
+    def _require_same_sizes(self, lower: Objective | Map, kind: type) -> None:
+        if not (isinstance(self.upper, Objective) and isinstance(lower, kind)):
+            raise BadInput(
+                "the two levels are of the wrong kind",
+                measured=f"upper {type(self.upper).__name__}, lower {type(lower).__name__}",
+                required=f"upper an Objective, lower {'an Objective' if kind is Objective else 'a Map'}",
+                advice="wrap bare functions: refimpl.from_function, refimpl.map_from_function",
+            )
         if (lower.n, lower.d) != (self.upper.n, self.upper.d) or lower.backend != self.upper.backend:
             raise BadInput(
                 "the two levels do not fit together",
@@ -123,7 +130,7 @@ class Problem(Movable):
 class BilevelProblem(Problem):
     """The lower level minimises G(λ, ·), strongly convex: r = ∇_wG.
 
-    ``name`` and ``start`` (a λ to begin with) are the family's; neither enters any formula.
+    ``name`` and ``initial`` (the λ that ``start()`` returns) are the family's; neither enters any formula.
     """
 
     upper: Objective
@@ -136,7 +143,7 @@ class BilevelProblem(Problem):
     cancels = 0.0
 
     def __post_init__(self) -> None:
-        self._require_same_sizes(self.lower)
+        self._require_same_sizes(self.lower, Objective)
 
     @property
     def backend(self) -> Backend:
@@ -182,7 +189,7 @@ class FixedPointProblem(Problem):
     cancels = 1.0
 
     def __post_init__(self) -> None:
-        self._require_same_sizes(self.phi)
+        self._require_same_sizes(self.phi, Map)
 
     @property
     def backend(self) -> Backend:

@@ -5,10 +5,13 @@ import contextlib
 import datetime
 import difflib
 import fnmatch
+import importlib
 import json
 import os
 import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -22,11 +25,13 @@ from rich.progress import Progress
 
 from refimpl.errors import BadInput, RefimplError
 from verification import ledger, record, runner
-from verification.hunt import Broken, canonical, evaluate
-from verification.model import Claim, Measure
+from verification.hunt import Broken, canonical, evaluate, hunt
+from verification.model import Claim, Measure, Params
 from verification.runner import Registered
 
 DEAREST = 10
+FEW = 3  # unrecorded claims that have a line each; more are counted in one
+REPORT = Path("report")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -62,7 +67,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--record", metavar="REASON", help="accept these verdicts as the expected ones, for this reason")
     add("--instance", metavar="JSON", help="evaluate the one claim chosen on these parameters, and stop")
     add("--list", action="store_true", help="print the ids and titles of the claims chosen, and stop")
-    add("--out", type=Path, default=Path("report"), metavar="DIR", help="where to write (default: report)")
+    where = "report, or report/selection with --document or --claim"
+    add("--out", type=Path, metavar="DIR", help=f"where to write (default: {where})")
     add(
         "--claims-from", default=runner.CLAIMS, metavar="MODULE", help="a module or package with other CLAIMS"
     )
@@ -70,10 +76,62 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--recorded", type=Path, metavar="FILE", help=f"expected verdicts (default: {where})")
     args = parser.parse_args(argv)
     args.foreign = args.claims_from != runner.CLAIMS
+    args.results = (
+        args.out or REPORT
+    )  # a selection shares the results of the whole, so that --resume finds them
+    if args.out is None:
+        args.out = REPORT / "selection" if args.document or args.claim else REPORT
     if args.recorded is None:
-        args.recorded = args.out / "recorded.toml" if args.foreign else record.DEFAULT
+        args.recorded = args.results / "recorded.toml" if args.foreign else record.DEFAULT
     args.options = ("--claims-from", args.claims_from) if args.foreign else ()
     return args
+
+
+def _check(args: argparse.Namespace) -> None:
+    """``BadInput`` where an option has a value that no run can have."""
+    if args.jobs < 1:
+        raise BadInput("--jobs counts processes", measured=args.jobs, required=">= 1", advice="leave it out")
+    if args.record is not None and not args.record.strip():
+        advice = "say in a few words why the verdicts changed"
+        raise BadInput(
+            "--record without a reason", measured=repr(args.record), required="words", advice=advice
+        )
+
+
+def _check_folders(args: argparse.Namespace) -> None:
+    """Create the folders that the run writes to; ``BadInput`` before the first claim where that fails."""
+    folders = {
+        "--out": {args.out, args.results},
+        "--record": {args.recorded.parent} if args.record else set(),
+    }
+    for option, folder in ((option, folder) for option, some in folders.items() for folder in sorted(some)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            required, advice = "a folder that can be written", f"choose another one ({error})"
+            raise BadInput(
+                f"{option} cannot write", measured=folder, required=required, advice=advice
+            ) from error
+
+
+def _discover(root: str) -> dict[str, Registered]:
+    """The claims of ``root``; ``BadInput`` with the place of the fault when importing them fails."""
+    try:
+        return runner.discover(root)
+    except RefimplError:
+        raise
+    except Exception as error:  # whatever importing a module of claims raises
+        trace = traceback.extract_tb(error.__traceback__)
+        last = [frame for frame in trace if not frame.filename.startswith("<frozen")][-1]
+        absent = last.filename == importlib.__file__
+        raise BadInput(
+            f"no claims can be imported from {root!r}",
+            measured=f"{type(error).__name__}: {error}",
+            required="a module or package, found from the current directory or PYTHONPATH",
+            advice="check its spelling" if absent else f"the import failed at {last.filename}:{last.lineno}",
+        ) from error
 
 
 def choose(
@@ -102,11 +160,37 @@ def choose(
 def reproduce(claim: Claim, text: str) -> Iterator[str]:
     """The lines that show ``claim`` on the instance ``text`` (JSON); ``BadInput`` when that is no JSON."""
     try:
-        key = canonical(json.loads(text))
+        params = json.loads(text)
+        key = canonical(params)
     except (json.JSONDecodeError, Broken) as error:
         raise BadInput(
             "--instance is not JSON", measured=text, required="the parameters as JSON", advice=str(error)
         ) from error
+    first = _first(claim)
+    advice = f"for example --instance {shlex.quote(canonical(first))}" if first else ""
+    if not isinstance(params, dict):
+        required = "a JSON object, a value for each parameter's name"
+        raise BadInput("--instance is no object", measured=text, required=required, advice=advice)
+    try:
+        yield from _shown(claim, key)
+    except Broken as error:
+        if missing := [name for name in first if name not in params]:
+            required = f"the parameters {', '.join(first)}"
+            raise BadInput(
+                f"{claim.id}: {error}", measured=f"no {', '.join(missing)}", required=required, advice=advice
+            ) from error
+        raise
+
+
+def _first(claim: Claim) -> Params:
+    """The parameters of the claim's first instance: explicit, else of its equality case, else generated."""
+    known = [*claim.explicit, *([claim.equality.params] if claim.equality else [])]
+    generated = None if known else hunt(claim.measure, claim, budget=1, seed=0).worst
+    return known[0] if known else generated.params if generated else {}
+
+
+def _shown(claim: Claim, key: str) -> Iterator[str]:
+    """The lines of :func:`reproduce` on the canonical parameters ``key``."""
     yield f"{claim.id} on {key}"
     measures: list[tuple[str, Measure]] = [("statement", claim.measure)]
     if claim.corrected is not None:
@@ -149,6 +233,7 @@ def _follow(console: Console, total: int) -> contextlib.AbstractContextManager[C
 def _run(
     args: argparse.Namespace, claims: dict[str, Registered], chosen: list[Registered], console: Console
 ) -> int:
+    _check_folders(args)
     todo = runner.tasks(chosen, level=args.level, seed=args.seed, options=args.options)
     known = record.load(args.recorded)
     entries, figures, seconds = {}, {}, {}
@@ -161,7 +246,7 @@ def _run(
         f"{len(todo)} claims, level {args.level}, seed {args.seed}, jobs {args.jobs}", highlight=False
     )
     with _follow(console, len(todo)) as report:
-        for task, result, reused in runner.run(todo, out=args.out, jobs=args.jobs, resume=args.resume):
+        for task, result, reused in runner.run(todo, out=args.results, jobs=args.jobs, resume=args.resume):
             claim = entries[task.claim_id] = result["claim"]
             figures[task.claim_id], seconds[task.claim_id] = result["figure"], result["seconds"]
             took = "kept" if reused else f"{result['seconds']:.1f} s"
@@ -177,6 +262,8 @@ def _run(
 
     ledger.write_text(args.out / "index.html", render(whole, figures))
     _summary(console, whole["claims"], seconds, args.out)
+    if args.out != args.results:
+        console.print(f"a selection: {args.results / 'index.html'} is left as it is", markup=False)
     if args.record is not None:
         new = record.updated(
             known, whole["claims"], level=args.level, reason=args.record, known_ids=claims, versions=versions,
@@ -214,7 +301,16 @@ def _compare(
     """0 when every verdict and grade is the recorded one, else 1 and the command that accepts the others."""
     drift = record.drift(known, found, args.level)
     gone = [] if everything is None else record.vanished(known, everything, args.level)
+    unrecorded = [claim_id for claim_id, before, _ in drift if before == record.NOTHING]
+    counted = set(unrecorded if len(unrecorded) > FEW else ())
+    if counted:
+        first = ", ".join(unrecorded[:FEW])
+        console.print(
+            f"DRIFT: nothing is recorded for {len(counted)} claims: {first}, …", markup=False, soft_wrap=True
+        )
     for claim_id, before, now in drift:
+        if claim_id in counted:
+            continue
         console.print(f"DRIFT {claim_id}: recorded {before}, found {now}", markup=False, soft_wrap=True)
     for claim_id in gone:
         console.print(f"DRIFT {claim_id}: recorded, but no claim bears this id", markup=False, soft_wrap=True)
@@ -240,7 +336,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ["python", "-m", "verification", *(word for word in words if word != "--resume"), "--resume"]
     )
     try:
-        claims = runner.discover(args.claims_from)
+        _check(args)
+        claims = _discover(args.claims_from)
         chosen = choose(claims, args.document, args.claim)
         if args.list:
             for item in chosen:
@@ -262,6 +359,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(args, claims, chosen, console)
     except (RefimplError, Broken) as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error}\n  a file cannot be read or written; then go on with: {resume}", file=sys.stderr)
         return 2
     except BrokenProcessPool as error:
         print(f"{error}\n  finish with: {resume}\n  find the claim with: {resume} --jobs 1", file=sys.stderr)

@@ -99,7 +99,8 @@ class Measurement:
     An identity is ``observed = ||lhs - rhs||, bound = 0, rounding = a derived tolerance``; a rate is
     ``observed = |fitted - predicted|, bound = half-width``. Exact numbers (int, Fraction, fmpz, fmpq on both
     sides) are compared exactly and admit no rounding. ``detail`` holds JSON-able extras for the report; its
-    key ``scale`` (the size of the quantities compared) makes the digits of agreement of an identity known.
+    key ``scale`` (the size of the quantities compared) makes the digits of agreement of an identity known,
+    and an experiment that may stay undecided states ``smallest effect``, the least its budget would have seen.
 
     A lower bound ``a >= b`` is ``observed = b, bound = a``. Raises ``BadInput`` when a number is not finite,
     ``rounding`` is negative, or exact and float numbers mix.

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from refimpl.errors import BadInput
 from verification.ledger import write_text
 
 DEFAULT = Path(__file__).with_name("recorded.toml")
+NOTHING = "nothing"  # what drift says was recorded where nothing was
 _HEADER = """\
 # The verdicts that `python -m verification` must reproduce, per level; only `--record REASON` writes it.
 # Each entry keeps the reason of its last change; claims too dear for quick also keep their last full result.
@@ -20,11 +22,17 @@ Record = dict[str, dict[str, dict[str, Any]]]
 
 
 def load(path: Path = DEFAULT) -> Record:
-    """Level -> claim id -> recorded fields; empty when there is no file."""
+    """Level -> claim id -> recorded fields; empty when there is no file; ``BadInput`` when it is not TOML."""
     if not path.exists():
         return {"quick": {}, "full": {}}
-    with path.open("rb") as file:
-        found = tomllib.load(file)
+    try:
+        with path.open("rb") as file:
+            found = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        advice = "restore the file, or name another by --recorded"
+        raise BadInput(
+            f"{path} is not TOML", measured=error, required="recorded verdicts", advice=advice
+        ) from error
     return {level: found.get(level, {}) for level in ("quick", "full")}
 
 
@@ -39,7 +47,7 @@ def drift(record: Record, claims: Iterable[Mapping[str, Any]], level: str) -> li
     for claim in claims:
         known = expected(record, claim["id"], level, dear=not claim["rerun"])
         now = f"{claim['verdict']} ({claim['grade']})"
-        before = "nothing" if known is None else f"{known['verdict']} ({known['grade']})"
+        before = NOTHING if known is None else f"{known['verdict']} ({known['grade']})"
         if now != before:
             changes.append((claim["id"], before, now))
     return changes

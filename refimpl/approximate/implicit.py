@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from refimpl.approximate.result import Approximation, errors_against, finished, start_point
+from refimpl.approximate.result import (
+    Approximation,
+    errors_against,
+    finished,
+    require_solvers,
+    start_point,
+)
 from refimpl.counting import counted
 from refimpl.errors import BadInput
 from refimpl.exact import Hypergradient
@@ -41,6 +47,7 @@ def implicit(
     >>> bool(abs(near.value - exact.value).max() < 1e-12)
     True
     """
+    require_solvers(lower, LowerSolver, linear, LinearSolver)
     if isinstance(linear, FixedPointAdjoint) and not isinstance(problem, FixedPointProblem):
         raise BadInput(
             "FixedPointAdjoint iterates v ← ∂_wΦᵀ v + ∇_wF",

@@ -65,6 +65,18 @@ def _norm(problem: Problem, x: Array) -> Any:
     return np.sqrt(to_numpy(B.dot(x, x))) if B.exact else B.norm(x)
 
 
+def require_solvers(*pairs: Any) -> None:
+    """Every even argument is an instance of the class after it; else ``BadInput``."""
+    for given, kind in zip(pairs[::2], pairs[1::2], strict=True):
+        if not isinstance(given, kind):
+            raise BadInput(
+                f"not a {kind.__name__}",
+                measured=repr(given)[:80],
+                required=f"a {kind.__name__} of refimpl.solvers",
+                advice="lower=solvers.Newton(), linear=solvers.ConjugateGradient(20), for example",
+            )
+
+
 def start_point(problem: Problem, lam: Array, w0: Any) -> tuple[Array, Map | None]:
     """w_0 and, where it depends on λ, its map: ``w0`` is None (the origin), an array (..., d), or a Map Φ_0(λ)."""
     origin = problem.w(None)

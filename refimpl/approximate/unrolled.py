@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from refimpl.approximate.result import Approximation, errors_against, finished, start_point
+from refimpl.approximate.result import (
+    Approximation,
+    errors_against,
+    finished,
+    require_solvers,
+    start_point,
+)
 from refimpl.arrays.backend import Array
 from refimpl.counting import counted
 from refimpl.errors import BadInput
@@ -58,6 +64,7 @@ def _backward(
 ) -> Approximation:
     lam = problem.lam(lam)
     w0, start = start_point(problem, lam, w0)
+    require_solvers(lower, LowerSolver)
     lower = lower.prepared(problem, lam, w0)
     watched, tally = counted(problem)
     step = lower.map(watched, lam, w0)  # refuses solvers whose step is no differentiable map
@@ -95,6 +102,7 @@ def forward(
     """
     lam = problem.lam(lam)
     w0, start = start_point(problem, lam, w0)
+    require_solvers(lower, LowerSolver)
     lower = lower.prepared(problem, lam, w0)
     watched, tally = counted(problem)
     step = lower.map(watched, lam, w0)

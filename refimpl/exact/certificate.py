@@ -7,6 +7,7 @@ solution of r(λ, ·) = 0, which then lies in K(W).  R. Krawczyk, Computing 4 (1
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +108,12 @@ def _require_size(problem: Problem, lam: Array, w: Array) -> None:
         )
 
 
+def _last_frame(error: BaseException) -> str:
+    """Where it was raised: function and line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.name}, line {frame.lineno}"
+
+
 @contextmanager
 def _balls_of(problem: Problem, bits: int) -> Iterator[Problem]:
     """The problem over balls at that working precision; what its formulas raise there is ``NotCertified``."""
@@ -122,9 +129,10 @@ def _balls_of(problem: Problem, bits: int) -> Iterator[Problem]:
         except (TypeError, ValueError, AttributeError, ArithmeticError) as e:
             raise NotCertified(
                 "a formula does not run over balls",
-                measured=f"{type(e).__name__}: {e}",
+                measured=f"{type(e).__name__}: {e} (in {_last_frame(e)})",
                 required="formulas in the backend's vocabulary",
-                advice="write them with the methods of self.backend; the first-order estimate stands",
+                advice="write them with the methods of self.backend, and never index a sum of a whole vector: it is a "
+                "bare ball, so B.sum(x[..., None, :]) for B.sum(x)[..., None]; the first-order estimate stands",
             ) from e
 
 

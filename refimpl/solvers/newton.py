@@ -87,6 +87,13 @@ def line_search(
         if bool(xp.all(enough)):
             return trial, r_trial
         t = B.where(enough, t, t / 2)
+    if not bool(xp.all(xp.isfinite(before))):
+        raise NotConverged(
+            "the lower-level residual is not finite",
+            measured=f"‖r‖ = {float(xp.max(B.norm(r)))}",
+            required="a finite gradient at the starting point",
+            advice="start where G is defined, or look for an overflow in λ",
+        )
     raise NotConverged(
         "no step along the Newton direction decreases the residual",
         measured=f"‖r‖ = {float(xp.max(B.norm(r))):.3e} after {HALVINGS} halvings",

@@ -53,6 +53,7 @@ def cases() -> list[Thing]:
         uppers.linear(c, l=rng.standard_normal((4, 2))),
         uppers.log_cosh(X, rng.standard_normal(5), n=2),
         uppers.cross_entropy(X, [0, 1, 1, 0, 2], classes=3, n=2),
+        ri.zoo.degenerate.SoftThreshold(0.75, 3),
     ]
     for problem in _problems():
         things += [problem.upper, problem.phi if isinstance(problem, ri.FixedPointProblem) else problem.lower]

@@ -9,11 +9,33 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from verification.coverage import DOCUMENTS
 from verification.hunt import canonical
 from verification.ledger import slack
 from verification.model import GRADES, VERDICTS
 from verification.plots import picture
 from verification.report.tex import typeset
+
+AUTHORS = {
+    "dropout-bilevel": "Yu, Li, Huang 2024",
+    "improved-bilevel": "Li, Gu, Huang 2020",
+    "dropout-flatness": "Zhang, Zhou, Xu 2021",
+    "reweighting": "Sixu Li, note",
+    "contraction": "Grazzi, Pontil, Salzo 2023",
+}
+MEANINGS = {  # in a sentence each; docs/verdicts.md says all of it
+    "holds": "Proved: passing on the instances tried decides the statement, and the claim says why.",
+    "not refuted": "Hunted hard and nothing found; the controls fail as they must. Instances prove no more than that.",
+    "refuted": "There is a counterexample; the corrected statement passes on it and survives the same hunt.",
+    "loose": "Not refuted, but the bound is so slack that mutated formulas pass too; s is the worst case.",
+    "vacuous": "It passes, but so does what should not: the test is empty and says nothing about the statement.",
+    "undecided": "No verdict can rest on this run; the claim gives the reason.",
+    "proved": "Exact rational arithmetic.",
+    "certified": "Floats with a bound on their own error that is smaller than the margin.",
+    "exact": "No sampling or truncation; rounding of float64 enters the bound as a derived term.",
+    "statistical": "Monte Carlo, with confidence level and seed.",
+    "illustrative": "An experiment at teaching scale; claims nothing more than it shows.",
+}
 
 
 def render(ledger: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) -> str:
@@ -33,11 +55,18 @@ def render(ledger: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) 
         ledger=ledger,
         claims=claims,
         pictures={claim_id: picture(data) for claim_id, data in figures.items()},
-        documents=sorted({claim["document"] for claim in claims}),
+        documents={name: cited(name) for name in sorted({claim["document"] for claim in claims})},
+        legend={"Verdicts": VERDICTS, "Grades": GRADES},
+        meanings=MEANINGS,
         verdicts=[verdict for verdict in VERDICTS if counts[verdict]],
         grades=[grade for grade in GRADES if any(claim["grade"] == grade for claim in claims)],
         counts=counts,
     )
+
+
+def cited(name: str) -> str:
+    """A document's title and authors; nothing of one that is not among the five."""
+    return f"{DOCUMENTS[name]} ({AUTHORS[name]})" if name in DOCUMENTS else ""
 
 
 def slug(text: str) -> str:

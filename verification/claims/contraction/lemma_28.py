@@ -129,7 +129,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/lemma-28@row-sum",
-        title="The same in the row-sum norm, decided in rational arithmetic",
+        title="The inverse of I minus a contraction in the row-sum norm, decided in rational arithmetic",
         source="contraction, Lemma 28 (any norm of operators; here the largest row sum)",
         statement=r"\|A\|_\infty \le q < 1 \;\Rightarrow\; \|(I-A)^{-1}\|_\infty \le \frac{1}{1-q}",
         hypotheses=(

@@ -184,7 +184,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/lemma-21",
-        title="∂₂Φ off the solution path is bounded by its size on the path plus ν₂ times the distance",
+        title="The derivative ∂₂Φ off the solution path is bounded by its size on the path plus ν₂ times the distance",
         source="contraction, Lemma 21, (36); its right side is lost and restored from B(iv) and A(ii)",
         statement=r"\|\partial_2\Phi(w,\lambda)\|\le L_\Phi+\nu_2\|w-w(\lambda)\|,\qquad "
         r"L_\Phi=\|\partial_2\Phi(w(\lambda),\lambda)\|",

@@ -199,7 +199,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/remark-1-iii",
-        title="∂₂Φ is bounded along the solution path of ridge regression though it is unbounded in w",
+        title="The derivative ∂₂Φ is bounded along the solution path of ridge regression though it is unbounded in w",
         source="contraction, Remark 1 (iii); the formulas in it are lost",
         statement=r"\lambda\ge\lambda_{\min}>0\;\Rightarrow\;\|\partial_2\Phi(w(\lambda),\lambda)\|=\eta\|w(\lambda)\|"
         r"\le\frac{\eta\|y\|}{2\sqrt{N\lambda_{\min}}},\qquad\sup_w\|\partial_2\Phi(w,\lambda)\|=\sup_w\eta\|w\|=\infty",

@@ -196,7 +196,7 @@ CLAIMS = (
     ),
     Claim(
         id="contraction/theorem-17@error-sharp",
-        title="The same without the product's term, which a start at v₀ = 0 makes superfluous",
+        title="Deterministic error without the product's term, which a start at v₀ = 0 makes superfluous",
         source="contraction, Theorem 17, sharpened here",
         statement=r"t=k,\;\eta=1,\;v_0=0:\quad\|\delta\|\le(c_1B+L_\Phi L_E\kappa_q)\,q^t",
         hypotheses=A_AND_B,

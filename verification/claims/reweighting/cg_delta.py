@@ -170,7 +170,7 @@ def reading(
 CLAIMS = (
     reading(
         "residual",
-        "δ as the residual of the adjoint system",
+        "Reading δ as the residual of the adjoint system",
         r"$$\|\nabla_vf - Hz\| \le \delta$$ $$\;\Rightarrow\; \|\nabla_uf - \nabla^2_{uv}g\, z - \nabla "
         r"f(u)\| \le \frac{\|\nabla^2_{uv}g\|}{\mu}\,\delta$$",
         by_residual(),
@@ -184,7 +184,7 @@ CLAIMS = (
     ),
     reading(
         "vector",
-        "δ as the distance of z from the adjoint",
+        "Reading δ as the distance of z from the adjoint",
         r"$$\|z - H^{-1}\nabla_vf\| \le \delta$$ $$\;\Rightarrow\; \|\nabla_uf - \nabla^2_{uv}g\, z - \nabla "
         r"f(u)\| \le \|\nabla^2_{uv}g\|\,\delta$$",
         by_vector(),
@@ -198,7 +198,7 @@ CLAIMS = (
     ),
     reading(
         "matrix",
-        "δ as the distance of a matrix W from the one in (12)",
+        "Reading δ as the distance of a matrix W from the one in (12)",
         r"$$\|W - \nabla^2_{uv}g\,H^{-1}\| \le \delta$$ $$\;\Rightarrow\; \|\nabla_uf - W\nabla_vf - \nabla "
         r"f(u)\| \le \delta\,\|\nabla_vf\|$$",
         by_matrix(),

@@ -139,7 +139,7 @@ def erratum(id: str, *, explicit: Any, off: int = 0, **fields: Any) -> Claim:
 CLAIMS = (
     erratum(
         "7",
-        title="(7) minimises f(u, v) over u with v bound by nothing",
+        title="As printed: ∇_u f with v held at v*(u), (7), is the hypergradient",
         statement=r"\nabla_uf(u, v)\big|_{v = v^*(u)} \text{ is the gradient of the bilevel problem (7)–(8)}",
         printed=r"\min_u f(u, v)",
         explicit=(at(1, 1), at(1, 1, 1), at(1, 1, 2)),
@@ -155,7 +155,7 @@ CLAIMS = (
     ),
     erratum(
         "12",
-        title="(12) measures the distance of a vector from a matrix",
+        title="As printed: (12) brings a vector w within δ of a matrix",
         statement=r"\text{for every } \delta > 0 \text{ some vector } w \text{ has } \|w - "
         r"\nabla^2_{uv}g\,(\nabla^2_{vv}g)^{-1}\| \le \delta",
         printed=r"\|\boldsymbol{w} - \nabla_{uv}^2 g(\nabla_{vv}^2 g)^{-1}|_{v=v^*(u)}\| \le \delta, \quad w "
@@ -185,7 +185,7 @@ CLAIMS = (
     ),
     erratum(
         "13",
-        title="(13) has a linear term of n components",
+        title="As printed: the minimiser of (13), with ∇²_uv g in its linear term, gives the hypergradient",
         statement=r"w = \operatorname{argmin}\ \tfrac{1}{2}w^\top(\nabla^2_{vv}g)w - w^\top\nabla^2_{uv}g "
         r"\;\Rightarrow\; \frac{df}{du} = \nabla_uf - w^\top\nabla_vf",
         printed=r"\min_{\boldsymbol{w}} \tfrac{1}{2}\boldsymbol{w}^T(\nabla_{vv}^2 g)\boldsymbol{w} - "
@@ -205,7 +205,7 @@ CLAIMS = (
     ),
     erratum(
         "21",
-        title="(21) multiplies and squares vectors entry by entry",
+        title="As printed: (21), with a product and a square of vectors, is a number",
         statement=r"f - \lambda\nabla_vg + \tfrac{\mu}{2}(\nabla_vg)^2 \text{ is a function with values in } "
         r"\mathbb R",
         printed=r"f(u, v) - \lambda\nabla_v g(u, v) + \tfrac{\mu}{2}(\nabla_v g(u, v))^2",

@@ -137,7 +137,7 @@ def differ(
 CLAIMS = (
     Claim(
         id="reweighting/erratum-3",
-        title="(3) takes its gradient at θ, which should be θ_t",
+        title="As printed: (3), with its gradient at θ, is a gradient step from θ_t",
         source="reweighting, (3)",
         statement=r"\hat\theta_{t+1} = \theta_t - \frac{\alpha}{n}\sum_i\omega_{i,t}\nabla_\theta\mathcal "
         r"L(f(x_i, \theta), y_i) \text{ is a gradient step on (2) from } \theta_t",
@@ -161,7 +161,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/erratum-4",
-        title="(4) changes the point at which the validation gradient is taken between its lines",
+        title="As printed: the derivative in (4) has its validation gradient at θ_t",
         source="reweighting, (4)",
         statement=r"-\frac{\partial F(\omega, \hat\theta_{t+1}(\omega))}{\partial\omega_{i,t}} \propto "
         r"\sum_j\nabla_\theta\mathcal L(f(x_j^v, \theta_t), y_j^v)^\top\nabla_\theta\mathcal L(f(x_i, "
@@ -189,7 +189,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/erratum-counts",
-        title="The sums run to m and n, the sets have M and N elements",
+        title="As printed: sums to m and n are means over sets of M and N elements",
         source="reweighting, section 1 against (1) and (2)",
         statement=r"F = \frac{1}{m}\sum_{j=1}^m\mathcal L(f(x_j^v, \theta), y_j^v) \text{ is the mean loss "
         r"over the validation set}\ \{(x_i^v, y_i^v),\ 1 \le i \le M\}",

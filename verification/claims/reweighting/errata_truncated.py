@@ -115,7 +115,7 @@ def pair(k: tuple[int, int], s: tuple[int, int], K: int, other: int = 0) -> dict
 CLAIMS = (
     Claim(
         id="reweighting/erratum-17",
-        title="K-RMD needs K + 1 iterates, not K",
+        title="As printed: storing K iterates suffices for K-RMD",
         source="reweighting, after (17)",
         statement=r"h_{T-K} \text{ is a function of the last } K \text{ iterates } v_{T-K+1}, \dots, v_T",
         printed=r"\text{This approach requires storing only the last } K \text{ iterates } v_t",

@@ -72,7 +72,7 @@ def in_v(case: Exact) -> Array:
 CLAIMS = (
     Claim(
         id="reweighting/erratum-14",
-        title="(14) starts from Φ_{t+1}(u), which should be Φ_0(u)",
+        title="As printed: the iterates of (14) start from Φ_{t+1}(u)",
         source="reweighting, (14)",
         statement=r"$$v_0 = \Phi_{t+1}(u) \text{ at } t = 0:$$ $$\frac{df(u, v_T(u))}{du} = \nabla_uf + "
         r"\sum_{t=0}^T B_t^\top A_{t+1}^\top\cdots A_T^\top\nabla_vf$$ $$B_0 = d_u\Phi_0(u)$$",
@@ -102,7 +102,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/erratum-15",
-        title="(15) descends along ∇_u g, which should be ∇_v g",
+        title="As printed: steps along ∇_u g, (15), leave the lower-level solution where it is",
         source="reweighting, (15)",
         statement=r"\Phi(v, u) = v - \alpha\nabla_ug(v, u) \text{ leaves the lower-level solution } v^*(u) "
         r"\text{ where it is}",

@@ -142,7 +142,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/fixed-point-form@nonlinear",
-        title="The same where the lower level is not quadratic",
+        title="One hypergradient and two adjoints where the lower level is not quadratic",
         source=SOURCE,
         statement=STATEMENT,
         hypotheses=(Hypothesis("one step size", r"\Phi = w - \eta\nabla_wG", _descent),),

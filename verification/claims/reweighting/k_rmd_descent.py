@@ -70,7 +70,7 @@ ATTRIBUTION = (
 CLAIMS = (
     Claim(
         id="reweighting/k-rmd-descent",
-        title="Truncated reverse mode as a descent direction for every K",
+        title="Truncated reverse mode gives a descent direction for every K",
         source="reweighting, after (17), citing Shaban et al. 2018",
         statement=r"$$n \ge d,\ \nabla^2_{uv}g \text{ of rank } d,\ \nabla_uf = 0,\ \alpha \le 1/L:$$ "
         r"$$h_{T-K}^\top\nabla f \ge 0 \text{ for every } K \ge 1$$",
@@ -94,7 +94,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/k-rmd-descent@few-hyperparameters",
-        title="The same with fewer hyperparameters than weights",
+        title="Truncated reverse mode gives a descent direction with fewer hyperparameters than weights",
         source="reweighting, after (17), citing Shaban et al. 2018",
         statement=r"$$n < d,\ \nabla^2_{uv}g \text{ of rank } n,\ \nabla_uf = 0,\ \alpha \le 1/L:$$ "
         r"$$h_{T-K}^\top\nabla f \ge 0 \text{ for every } K \ge 1$$",

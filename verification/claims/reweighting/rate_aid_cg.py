@@ -179,7 +179,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/rate-aid-cg@sharp",
-        title="The same in the energy norm, where it is attained",
+        title="Conjugate gradients in the energy norm, where the bound is attained",
         source=SOURCE,
         statement=r"$$\|\hat\nabla f - \nabla f(\lambda)\|$$ $$\quad \le c_1 q^t B + "
         r"\left\|\nabla^2_{\lambda w}G(w(\lambda))\, H^{-1/2}\right\| \cdot \frac{2\rho^k}{1 + \rho^{2k}} "
@@ -207,7 +207,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/rate-aid-cg@rate",
-        title="Its rate is (√κ − 1)/(√κ + 1) per step",
+        title="Conjugate gradients converge at the rate (√κ − 1)/(√κ + 1) per step",
         source=SOURCE,
         statement=r"On the hardest instance for each $k \in [2, 8]$ the slope of $\log(\|e_k\|_H/\|e_0\|_H)$ "
         r"is $\log\frac{\sqrt\kappa-1}{\sqrt\kappa+1}$ within 5 %.",

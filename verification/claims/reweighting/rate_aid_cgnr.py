@@ -188,7 +188,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/rate-aid-cgnr@sharp",
-        title="The same through the residual, where it is attained",
+        title="Conjugate gradients on the normal equations, through the residual: the bound is attained",
         source=SOURCE,
         statement=r"$$\|\hat\nabla f - \nabla f(\lambda)\|$$ $$\quad \le c_1 q^t B + "
         r"\left\|\partial_\lambda\Phi(w(\lambda))^\top (I - \partial_w\Phi(w_t)^\top)^{-1}\right\| \cdot "
@@ -212,7 +212,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/rate-aid-cgnr@rate",
-        title="Its rate is (κ − 1)/(κ + 1) per step",
+        title="Conjugate gradients on the normal equations converge at the rate (κ − 1)/(κ + 1) per step",
         source=SOURCE,
         statement=r"On the hardest instance for each $k \in [2, 8]$ the slope of $\log(\|r_k\|/\|r_0\|)$ is "
         r"$\log\frac{\kappa-1}{\kappa+1}$ within 5 %.",

@@ -169,7 +169,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/rate-aid-fp@warm",
-        title="The same from any starting adjoint",
+        title="Implicit differentiation by fixed-point iterations, from any starting adjoint",
         source=SOURCE,
         statement=r"$$\|\nabla_\lambda F(w_t) + \partial_\lambda\Phi(w_t)^\top v_k - \nabla f(\lambda)\|$$ "
         r"$$\quad \le c_1 q^t B + (L_\Phi + \nu_2 q^t B)\, q^k \|v_0 - v(w_t)\|$$",
@@ -197,7 +197,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/rate-aid-fp@rate",
-        title="Its rate is q per step, in t and in k",
+        title="Fixed-point iterations converge at the rate q per step, in t and in k",
         source=SOURCE,
         statement=r"On $\Phi = qRw + \lambda$, R a rotation, the slope of the logarithm of the error over "
         r"$t$ (or $k$) in $[5, 15]$ is $\log q$ within 1 %.",

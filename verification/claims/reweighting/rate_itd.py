@@ -140,7 +140,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/rate-itd@rate",
-        title="Its rate is t times q to the t",
+        title="Iterative differentiation converges like t times q to the t",
         source=SOURCE,
         statement=r"Where $\nu_2 B \ge 100\,q L_w$, the fit $\log(\text{error}) = a + s\,t + p\log t$ over "
         r"$t \in [5, 30]$ has $s = \log q$ within 1 % and $p = 1 \pm 0.05$.",

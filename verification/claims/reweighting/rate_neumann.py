@@ -177,7 +177,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/rate-neumann@rate",
-        title="Its rate is 1 − ημ per term",
+        title="The Neumann series converges at the rate 1 − ημ per term",
         source=SOURCE,
         statement=r"For $\nabla_wF$ an eigenvector to $\mu$ the slope of the logarithm of the error over $K "
         r"\in [3, 12]$ is $\log(1 - \eta\mu)$ within 1 %.",

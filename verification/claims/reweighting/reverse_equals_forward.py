@@ -127,7 +127,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/reverse-equals-forward@float",
-        title="The same on steps that are not affine",
+        title="Reverse mode equals forward mode on steps that are not affine",
         source=SOURCE,
         statement=STATEMENT,
         hypotheses=(FIXED,),
