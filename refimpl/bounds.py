@@ -1,4 +1,8 @@
-"""Regions of (λ, w), and proved bounds of an objective's or a map's derivatives on them."""
+"""Regions of (λ, w), and bounds of an objective's or a map's derivatives on them.
+
+Proved in exact arithmetic; the numbers are then evaluated in float64, so they hold up to rounding of the size of
+eps times the largest of them.
+"""
 
 from __future__ import annotations
 

@@ -643,6 +643,128 @@ def test_an_instance_outside_the_hypotheses_is_said_to_be(capsys):
     assert here(capsys, "--claim", "fixture/*", "--instance", "{}")[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "needles"),
+    [
+        (("--claims-from", "nope.claims"), ("No module named 'nope'", "check its spelling")),
+        (("--claims-from", HERE, "--out", "{file}/below"), ("--out cannot write", "{file}/below")),
+        (("--claims-from", HERE, "--out", "{out}", "--recorded", "{file}"), ("{file} is not TOML",)),
+        (
+            ("--claims-from", HERE, "--out", "{out}", "--recorded", "{file}/r.toml", "--record", "x"),
+            ("--record cannot write",),
+        ),
+        (("--jobs", "0"), ("measured: 0", ">= 1")),
+        (("--jobs", "-3"), ("measured: -3", ">= 1")),
+        (("--record", " "), ("--record without a reason",)),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(words, needles, tmp_path, capsys):
+    """Exit code 2 and advice, before any claim runs: 1 is kept for verdicts that differ."""
+    places = {"file": tmp_path / "file", "out": tmp_path / "out"}
+    places["file"].write_text("not TOML")
+    assert main([word.format(**places) for word in words]) == 2
+    printed = capsys.readouterr()
+    assert all(needle.format(**places) in printed.err for needle in needles), printed.err
+    assert printed.out == ""
+    assert not list(tmp_path.glob("out/results"))
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path, capsys):
+    (tmp_path / "results" / "fixture" / "false.json").mkdir(parents=True)
+    words = ["--claims-from", HERE, "--claim", "fixture/false", "--jobs", "1", "--out", str(tmp_path)]
+    assert main(words) == 2
+    errors = capsys.readouterr().err
+    assert "false.json" in errors
+    assert errors.rstrip().endswith("--resume")
+
+
+def test_claims_that_fail_on_import_say_where(package, capsys):
+    (package / "two.py").write_text("\nimport no_such_module\n")
+    assert main(["--claims-from", "some_claims", "--list"]) == 2
+    assert f"the import failed at {package / 'two.py'}:2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("claim_id", "text", "needles"),
+    [
+        (
+            "fixture/inverse",
+            '{"foo": 1}',
+            ("no q, angle", 'for example --instance \'{"angle": 0.0, "q": 0.5}\''),
+        ),
+        ("fixture/binomial", '{"a": [1, 2]}', ("measured: no b", "the parameters a, b")),
+        ("fixture/false", "{}", ("measured: no x", '{"x": ')),
+        ("fixture/inverse", "[1]", ("--instance is no object", 'for example --instance \'{"angle": 0.0')),
+    ],
+)
+def test_an_instance_without_its_parameters_names_them(claim_id, text, needles, capsys):
+    assert main(["--claims-from", HERE, "--claim", claim_id, "--instance", text]) == 2
+    errors = capsys.readouterr().err
+    assert all(needle in errors for needle in needles), errors
+
+
+def test_a_selection_leaves_the_report_of_all_claims(tmp_path, monkeypatch, capsys):
+    """It has its own folder, shares the results in both directions, and ``--out`` overrides that."""
+    (tmp_path / "two_claims.py").write_text(
+        f"from {HERE} import BY_ID\nCLAIMS = (BY_ID['fixture/binomial'], BY_ID['fixture/loose'])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "two_claims", raising=False)
+
+    def run(*words):
+        main(["--claims-from", "two_claims", "--jobs", "1", "--resume", *words])
+        return capsys.readouterr().out
+
+    def ids(folder):
+        claims = json.loads((tmp_path / folder / "ledger.json").read_text())["claims"]
+        return [claim["id"] for claim in claims]
+
+    one = ("--claim", "fixture/loose")
+    run(*one)
+    assert ids("report/selection") == ["fixture/loose"]
+    assert not (tmp_path / "report" / "index.html").exists()
+    assert run().count(", kept\n") == 1  # the selection's
+    assert ids("report") == ["fixture/binomial", "fixture/loose"]
+    assert "wrote report/index.html" in run()
+    whole = (tmp_path / "report" / "index.html").read_bytes()
+    for words in (one, ("--document", "fixture")):
+        output = run(*words)
+        assert "wrote report/selection/index.html" in output
+        assert "report/index.html is left as it is" in output
+        assert output.count(", kept\n") == len(ids("report/selection"))
+        assert (tmp_path / "report" / "index.html").read_bytes() == whole
+    assert "kept" not in run(*one, "--out", "elsewhere")
+    assert ids("elsewhere") == ["fixture/loose"]
+
+
+def test_many_unrecorded_claims_have_one_line(fresh, tmp_path, capsys):
+    """The first few are named and counted; a verdict that really differs keeps its line."""
+    assert f"DRIFT: nothing is recorded for {len(EXPECTED)} claims: fixture/binomial, " in fresh[1]
+    assert fresh[1].count("DRIFT") == 1
+    words = ("--document", "slow", "--out", tmp_path)
+    here(capsys, *words, "--claim", "slow/claim-0", "--record", "one of five")
+    path = tmp_path / "recorded.toml"
+    path.write_text(path.read_text().replace('grade = "exact"', 'grade = "proved"'))
+    code, output = here(capsys, *words)
+    lines = [line for line in output.splitlines() if line.startswith("DRIFT")]
+    assert code == 1
+    assert lines[0] == "DRIFT: nothing is recorded for 4 claims: slow/claim-1, slow/claim-2, slow/claim-3, …"
+    assert [line.split()[1] for line in lines[1:]] == ["slow/claim-0:"]
+
+
+def test_titles_read_well_beside_a_verdict():
+    """What an erratum's title says is what is printed, so that "refuted" beside it is right."""
+    titles = {claim_id: item.claim.title for claim_id, item in runner.discover().items()}
+    assert [title for title in titles.values() if not title[0].isupper()] == []
+    assert [title for title in titles.values() if title.startswith(("The same ", "Its "))] == []
+    errata = {claim_id: title for claim_id, title in titles.items() if "/erratum-" in claim_id}
+    assert errata
+    assert [title for title in errata.values() if not title.startswith("As printed: ")] == []
+    assert len(set(titles.values())) == len(titles)
+
+
 def test_the_list_and_the_terminal(fresh, capsys):
     code, output = here(capsys, "--list", "--document", "fixture")
     assert code == 0

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_ledger import CLAIMS
+from tests.test_ledger import CLAIMS, fixture
 from verification import ledger, runner
+from verification.coverage import DOCUMENTS
+from verification.model import GRADES, VERDICTS, Control, Measurement
 from verification.plots import picture
-from verification.report import render
+from verification.report import AUTHORS, MEANINGS, cited, render
 from verification.report.tex import faults, typeset
 from verification.verdict import judge
 
@@ -24,7 +26,7 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe"),
 )
-VOID = {"meta", "link", "img", "input", "br"}
+VOID = {"meta", "link", "img", "input", "br", "wbr"}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,39 @@ def test_what_a_claim_shows(page):
     ):
         assert needle in text, needle
     assert all(claim["command"].startswith("python -m verification --claim ") for claim in claims)
+
+
+def test_the_page_explains_its_words(page):
+    """Every verdict and grade in the legend that the index links to, and what "worst case" stands for."""
+    text = page[0].read_text(encoding="utf-8")
+    legend = text[text.index('<section id="meaning">') :]
+    assert list(MEANINGS) == [*VERDICTS, *GRADES]
+    for word, meaning in MEANINGS.items():
+        assert f">{word}</span></dt><dd>{meaning}</dd>" in legend
+    assert '<a href="#meaning">Verdict</a>' in text
+    explained = re.search(r'<p class="meta" id="worst-case">(.+?)</p>', text)[1]
+    assert all(word in explained for word in ("share of what the bound", "digits", "exact", "above 0"))
+
+
+def test_documents_are_named_in_full(page):
+    assert list(AUTHORS) == list(DOCUMENTS)
+    known = {"document": "contraction", "id": "contraction/rate"}
+    claims = [{**claim, **known} for claim in page[1] if claim["id"] == "fixture/rate"]
+    whole = ledger.ledger(claims, level="quick", seed=0, versions={})
+    assert cited("contraction") in render(whole, {})
+    assert cited("contraction") == f"{DOCUMENTS['contraction']} (Grazzi, Pontil, Salzo 2023)"
+    assert cited("fixture") == ""
+
+
+def test_the_smallest_effect_of_an_undecided_experiment_is_shown():
+    broken = Control("raises", kind="formula", measure=lambda x: 1 / 0)
+    seen = Measurement(observed=0.5, bound=1.0, detail={"smallest effect": 0.125})
+    claim = fixture("experiment", measure=lambda _: seen, grade="illustrative", controls=(broken,))
+    judged = judge(claim, budget=5, seed=0)
+    assert judged.verdict == "undecided"
+    entry = ledger.entry(claim, judged, level="quick", seed=0)
+    text = render(ledger.ledger([entry], level="quick", seed=0, versions={}), {})
+    assert '; smallest effect <span class="mono">0.125</span>' in text
 
 
 def test_text_is_escaped_and_unknown_latex_is_shown_as_source():
@@ -283,6 +318,26 @@ def test_links_open_their_claim_and_buttons_work(browser):
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
     browser.evaluate("toggle.click()")
     assert browser.evaluate("document.querySelectorAll('details[open]').length") == 0
+
+
+def test_verdicts_are_seen_on_a_narrow_screen(browser):
+    """At 500 px, with the id that breaks worst: the whole table lies inside the window."""
+    longest = max(runner.discover(), key=lambda claim_id: max(map(len, claim_id.split("-"))))
+    link = "document.querySelector('#index tbody a')"
+    before = browser.evaluate(f"{link}.textContent")
+    browser.evaluate(f"{link}.textContent = {json.dumps(longest)}")
+    size = {"width": 500, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.call("Emulation.setDeviceMetricsOverride", **size)
+    ends = browser.evaluate(
+        "[...document.querySelectorAll('#index td:nth-child(-n + 3), #index .badge:not(.grade)')]"
+        ".map(node => node.getBoundingClientRect()).map(box => [box.width, box.right])"
+    )
+    inside = browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.evaluate(f"{link}.textContent = {json.dumps(before)}")
+    assert ends
+    assert all(width > 0 and right <= 500 for width, right in ends)
+    assert inside
 
 
 CONTRAST = """

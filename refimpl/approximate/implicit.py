@@ -36,7 +36,8 @@ def implicit(
     w0, v0 : starting points, the origin by default; w0 may be a Map of λ, whose Jacobian plays no part here.
     exact : a ``Hypergradient`` (or its value) asks for ``curve``: the error of every adjoint iterate v_0 … v_k.
 
-    Error <= c₁‖w_t − w(λ)‖ + (L_Φ + ν₂‖w_t − w(λ)‖)·‖v_k − v(w_t)‖ (contraction, Theorem 4 without noise).
+    Error <= c₁‖w_t − w(λ)‖ + (L_Φ + ν₂‖w_t − w(λ)‖)·‖v_k − v(w_t)‖ (contraction, Theorem 4 without noise), with v in
+    Φ scaling: for a minimisation, divide its v by the step η of the constants (v = ηv_Φ).
     Memory O(d), with ``exact`` O(k d). Raises ``HypothesisViolated``, ``NotConverged``, ``BadInput``.
 
     >>> import refimpl as ri

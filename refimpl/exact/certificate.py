@@ -1,6 +1,9 @@
 """Certificates: the true w(λ), v and ∇f(λ) enclosed in balls, and a computed result judged against them.
 
-The problem's own formulas run over ``flint.arb`` balls (one set of formulas). Krawczyk's operator
+The problem's own formulas run over ``flint.arb`` balls (one set of formulas): what is proved is proved given that
+grad, hess and cross are the derivatives of their functions, which ``check_derivatives`` judges and one necessary
+condition tests here. w(λ) is *the* solution in the box, a local minimiser of a minimisation; that it is the global
+one is the family's strong convexity. Krawczyk's operator
 K(W) = x − Y r(x) + (I − Y ∂_w r(W)) (W − x) maps a box W into its interior only if W holds exactly one
 solution of r(λ, ·) = 0, which then lies in K(W).  R. Krawczyk, Computing 4 (1969) 187–201.
 """
@@ -58,6 +61,7 @@ def enclose(problem: Problem, lam: Any, w: Any) -> Enclosure:
         lam, w = B.asarray(lam), B.asarray(w)
         Y = B.asarray(_float_inverse(problem.to("numpy"), to_numpy(lam), to_numpy(w)))
         _require_enclosing(balls, lam, w)
+        _require_derivatives(balls, lam, w)
         box, jacobian = _krawczyk(balls, lam, _refined(balls, lam, w, Y), Y)
         if problem.symmetric:
             _require_positive(B, jacobian)
@@ -182,6 +186,41 @@ def _require_enclosing(balls: Problem, lam: Array, w: Array) -> None:
             required="arithmetic on the backend's numbers throughout",
             advice="look for a conversion to floats: np.asarray(w, dtype=float), float(w[0])",
         )
+
+
+def _require_derivatives(balls: Problem, lam: Array, w: Array) -> None:
+    """The mean value theorem along one step in w and one in λ: g(b) − g(a) lies in g′(ball around both)(b − a).
+
+    Necessary only, so no proof that the derivatives are those of r, F and G; a sign, a factor or a lost term shows.
+    """
+    B = balls.backend
+    along_w = B.asarray([(abs(float(e.mid())) + 1) / 1024 for e in w])
+    along_lam = B.asarray([abs(float(e.mid())) / 1024 or 2.0**-10 for e in lam])
+    w2, wide_w = w + along_w, around(w, [2 * e for e in along_w])
+    upper, lower = balls.upper, getattr(balls, "lower", None)
+    r, F = balls.residual(lam, w), upper.value(lam, w)
+    steps = {
+        "∂_w r": (balls.residual(lam, w2) - r, balls.residual_w(lam, wide_w) @ along_w),
+        "∇_wF": (upper.value(lam, w2) - F, B.dot(upper.grad_w(lam, wide_w), along_w)),
+    }
+    if balls.n:
+        lam2, wide = lam + along_lam, around(lam, [2 * e for e in along_lam])
+        steps["∂_λ r"] = (balls.residual(lam2, w) - r, balls.residual_lam(wide, w) @ along_lam)
+        steps["∇_λF"] = (upper.value(lam2, w) - F, B.dot(upper.grad_lam(wide, w), along_lam))
+    if lower is not None:
+        steps["∇_wG"] = (
+            lower.value(lam, w2) - lower.value(lam, w),
+            B.dot(lower.grad_w(lam, wide_w), along_w),
+        )
+    for name, (change, allowed) in steps.items():
+        pairs = zip(np.ravel(change), np.ravel(allowed), strict=True)
+        if not all(b.overlaps(a) for a, b in pairs):
+            raise NotCertified(
+                f"{name} is not the derivative of its function",
+                measured="a difference that the mean value theorem forbids",
+                required=f"differences inside {name} over a ball, times the step",
+                advice="check_derivatives says which method is wrong, and by how much",
+            )
 
 
 def _float_inverse(host: Problem, lam: Array, w: Array) -> np.ndarray:

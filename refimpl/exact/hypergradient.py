@@ -20,7 +20,9 @@ class Hypergradient:
     """∇f(λ) with everything needed to judge it.
 
     value (..., n); w, v (..., d) the lower solution and the adjoint (∂_w r)ᵀ v = ∇_wF.
-    kind: "exact" (rational arithmetic), "bounded" (``bound`` is proved), "estimated" (first order).
+    kind: "exact" (rational arithmetic), "bounded" (``bound`` is proved), "estimated" (first order): the kind of
+    ``bound``. It is proved given that the derivatives are right (``check_derivatives``), and for the solution w
+    found: where G is not strongly convex another minimiser, with another hypergradient, may exist.
     bound: of ‖value − ∇f(λ)‖₂, of that kind.  rcond: reciprocal condition of ∂_w r, 1-norm, estimated.
     residual_lower = ‖r(λ, w)‖, residual_adjoint = ‖∇_wF − (∂_w r)ᵀ v‖, both as evaluated in ``dtype``.
     """
@@ -138,7 +140,8 @@ def first_order_estimate(problem: Problem, lam: Array, lower: LowerSolution, v: 
     """First-order error of the value, (...): an estimate, no bound.
 
     One Newton correction of w and one of v with the factorisation at hand show what solving left over;
-    eps (‖∇_λF‖ + ‖(∂_λ r)ᵀv‖ / rcond) stands for what rounding hides from them; for a fixed point
+    eps (‖∇_λF‖ + s / rcond) stands for what rounding hides from them, where s is the largest ‖(∂_λ r)ᵀv′‖ over v
+    and two copies v′ with other signs: (∂_λ r)ᵀv itself may cancel, its rounding does not; for a fixed point
     1/rcond grows by (1 + ‖∂_w r‖)/‖∂_w r‖, since I − ∂_wΦ is rounded at the size of I.
     """
     B = problem.backend
@@ -148,7 +151,12 @@ def first_order_estimate(problem: Problem, lam: Array, lower: LowerSolution, v: 
     direct = problem.upper.grad_lam(lam, lower.w)
     size = B.xp.max(B.sum(B.xp.abs(lower.jacobian)), axis=-1)
     condition = (size + problem.cancels) / (size * lower.factor.rcond())
-    hidden = B.eps * (B.norm(direct) + B.norm(value - direct) * condition)
+    cross, indirect = problem.residual_lam(lam, lower.w).T, B.norm(value - direct)
+    for period in (1, 2):  # + − + − …, + + − − …
+        signs = B.asarray([(-1.0) ** (i // period) for i in range(problem.d)])
+        other = B.norm(cross @ (v * signs))
+        indirect = B.where(other > indirect, other, indirect)
+    hidden = B.eps * (B.norm(direct) + indirect * condition)
     return B.norm(corrected - value) + hidden
 
 

@@ -24,7 +24,8 @@ class LinearModelLoss(Objective):
     """f(λ, w) = (1/N) Σ_i ℓ(x_i·w, y_i), ℓ convex in the score z = x_i·w: X (N, d), y (N,).
 
     λ does not enter; ``n`` is its length, which only the shapes of the derivatives see, and 0 is legal.
-    ℓ'' is largest at the score ``peak()`` and does not increase away from it; ``third`` = sup |ℓ'''|.
+    ℓ'' is largest at the score ``peak()``, symmetric about it, and does not increase away from it.
+    ``third`` = sup |ℓ'''|.
     """
 
     X: Array

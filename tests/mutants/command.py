@@ -82,7 +82,8 @@ def _run(selected: Sequence[Mutant], jobs: int, limit: float) -> list[tuple[Muta
         group = _group(mutant)
         left[group] -= 1
         if outcome.status != "killed" or group == mutant.name:
-            _line(outcome.status, outcome.seconds, mutant.name, mutant.formula, outcome.by)
+            formula = mutant.formula if group == mutant.name else ""  # the name of a generated one says it
+            _line(outcome.status, outcome.seconds, mutant.name, formula, outcome.by)
         if left[group] == 0 and group != mutant.name:
             done = [o for m, o in outcomes if _group(m) == group]
             killed = sum(o.status == "killed" for o in done)
@@ -104,11 +105,10 @@ def _group(mutant: Mutant) -> str:
 
 def _line(status: str, seconds: float, name: str, formula: str, by: str) -> None:
     word = status if status == "killed" or "/" in status else status.upper()
-    print(
-        f"{word:>8} {seconds:6.2f} s  {name}"
-        + (f"\n{'':19}{formula}" if formula else "")
-        + (f"\n{'':19}by {by}" if by else "")
-    )
+    print(f"{word:>8} {seconds:6.2f} s  {name}")
+    for said in (" ".join(formula.split()), f"by {by}" if by else ""):
+        if said:
+            print(f"{'':19}{said}")
 
 
 def unexplained(outcomes: Sequence[tuple[Mutant, Outcome]]) -> list[str]:

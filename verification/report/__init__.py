@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from verification.coverage import DOCUMENTS
 from verification.hunt import canonical
@@ -24,7 +25,7 @@ AUTHORS = {
     "contraction": "Grazzi, Pontil, Salzo 2023",
 }
 MEANINGS = {  # in a sentence each; docs/verdicts.md says all of it
-    "holds": "Proved: passing on the instances tried decides the statement, and the claim says why.",
+    "holds": "Passing on the instances tried does prove the statement; the claim says why.",
     "not refuted": "Hunted hard and nothing found; the controls fail as they must. Instances prove no more than that.",
     "refuted": "There is a counterexample; the corrected statement passes on it and survives the same hunt.",
     "loose": "Not refuted, but the bound is so slack that mutated formulas pass too; s is the worst case.",
@@ -48,7 +49,7 @@ def render(ledger: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) 
         lstrip_blocks=True,
     )
     filters = {"typeset": typeset, "canonical": canonical, "slack": slack, "number": number, "slug": slug}
-    environment.filters.update(filters, share=share, evidence=_evidence)
+    environment.filters.update(filters, share=share, wrapping=wrapping, evidence=_evidence)
     claims = ledger["claims"]
     counts = Counter(claim["verdict"] for claim in claims)
     return environment.get_template("template.html").render(
@@ -67,6 +68,11 @@ def render(ledger: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) 
 def cited(name: str) -> str:
     """A document's title and authors; nothing of one that is not among the five."""
     return f"{DOCUMENTS[name]} ({AUTHORS[name]})" if name in DOCUMENTS else ""
+
+
+def wrapping(claim_id: str) -> Markup:
+    """An id that may be broken after its document and before its reading."""
+    return escape(claim_id).replace("/", Markup("/<wbr>")).replace("@", Markup("<wbr>@"))
 
 
 def slug(text: str) -> str:
