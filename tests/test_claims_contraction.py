@@ -15,7 +15,14 @@ from refimpl.arrays import backend, to_numpy
 from refimpl.constants import Constants, Region
 from refimpl.exact import exact_hypergradient, solution_jacobian
 from refimpl.zoo import ridge
-from verification.claims.contraction import _instances, lemma_3, lemma_28, remark_1, theorem_17_rate
+from verification.claims.contraction import (
+    _assumptions,
+    _instances,
+    lemma_3,
+    lemma_28,
+    remark_1,
+    theorem_17_rate,
+)
 from verification.claims.contraction._scalar_map import ScalarMap
 from verification.hunt import canonical, evaluate, strictly
 from verification.runner import discover
@@ -68,6 +75,30 @@ def test_the_controls_with_an_instance_fail_on_it(claim):
         outcome = evaluate(claim, measure, canonical(control.params), breaking=breaking)
         assert outcome.measurement is not None, control.name
         assert not outcome.measurement.holds, control.name
+
+
+HALVED = [(claim, c) for claim in CLAIMS for c in claim.controls if "halved" in (c.params or {})]
+
+
+@pytest.mark.parametrize(
+    ("claim", "control"), HALVED, ids=[f"{claim.id} {c.params['halved']}" for claim, c in HALVED]
+)
+def test_a_constant_stated_too_small_is_noticed_by_its_own_assumption(claim, control):
+    # kills: a predicate that looks at another derivative, or at w where its constant is one in λ
+    expected = next(label for label, part in _assumptions.PARTS.items() if control.params["halved"] in part)
+    broken = evaluate(claim, claim.measure, canonical(control.params)).broken
+    assert [name for name, _ in broken] == [expected]
+    honest = {name: value for name, value in control.params.items() if name != "halved"}
+    assert evaluate(claim, claim.measure, canonical(honest)).broken == ()
+
+
+@given(lemma_3.STRATEGY)
+def test_the_instances_of_lemma_3_keep_to_every_assumption(p):
+    # kills: a predicate so strict that it rejects what the proved constants allow
+    pair = lemma_3.build(p)
+    if all(h.predicate(pair)[0] for h in lemma_3.HYPOTHESES):
+        seen = {name: _assumptions.kept(pair, name) for part in _assumptions.PARTS.values() for name in part}
+        assert {name: says for name, (ok, says) in seen.items() if not ok} == {}
 
 
 # -- the formulas beneath, by a second channel --------------------------------------------------------

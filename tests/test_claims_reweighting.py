@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from refimpl import check_derivatives
 from refimpl.arrays import to_numpy
 from refimpl.constants import Region
+from refimpl.solvers import FixedPoint
 from verification.claims.reweighting import (
     _rational,
     _shared,
@@ -244,6 +245,21 @@ def test_the_kept_terms_and_the_gradient_by_their_sums(params):
     assert not ((d.kept + C @ kept) != 0).any()
     assert not ((H @ d.system.a_inverse_b - b) != 0).any()
     assert not ((d.exact + C @ d.system.a_inverse_b) != 0).any()
+
+
+@given(descent.directions((-1, 1)), st.sampled_from((-2, 1)))
+def test_a_direct_gradient_is_noticed(params, slope):
+    # kills: a predicate that prints ∇_uf = 0 without looking
+    assert descent.SHORT.predicate(descent.direction(params))[0]
+    assert descent.direction({**params, "slope": slope}).direct == abs(slope)
+    assert not descent.SHORT.predicate(descent.direction({**params, "slope": slope}))[0]
+
+
+def test_truncation_to_half_of_the_steps_is_told_from_one_step_fewer():
+    made = case(point("affine", n=2, d=3, t=7))
+    lower = FixedPoint(made.t)
+    assert _shared.apart(made, made.as_map, lower=lower) <= made.rounding
+    assert _shared.apart(made, made.as_map, 1, lower=lower) > made.rounding
 
 
 def test_the_float_systems_have_the_condition_they_state():

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import refimpl as ri
-from refimpl import checks
+from refimpl import arrays, checks
 from refimpl.bounds import Bounds, Region, best_step
 from refimpl.constants import Constants, around, constants
 from refimpl.objective import Map, descent_map
@@ -261,6 +261,14 @@ def test_the_region_around_has_the_distance_for_its_radius() -> None:
     problem = zoo.maps.line(0.5)
     region = around(problem, [1.0], [2.0], [5.0], 0.25)
     assert (region.lam, region.w, region.lam_radius, region.w_radius) == ([1.0], [2.0], 0.25, 3.0)
+
+
+# -- arrays -------------------------------------------------------------------------------------------
+def test_batches_of_products_conjugate_nothing() -> None:
+    # kills: x̄ y over leading axes, where a single product has a formula of its own
+    B, x = arrays.backend(), np.array([[1j, 2.0], [3.0, 4j]])
+    assert B.dot(x, x).tolist() == [3, -7]
+    assert B.dot(x, x[0]).tolist() == [3, 11j]
 
 
 # -- the check of derivatives, channel by channel -----------------------------------------------------

@@ -13,11 +13,11 @@ import refimpl as ri
 from refimpl import arrays
 from refimpl.arrays import Backend, to_numpy
 from refimpl.errors import NotCertified
-from refimpl.exact import enclose, solution_jacobian, solve_lower
+from refimpl.exact import certificate, enclose, solution_jacobian, solve_lower
 from refimpl.exact.certificate import BITS, _krawczyk, _require_positive
 from refimpl.exact.hypergradient import first_order_estimate
 from refimpl.exact.lower import LowerSolution, factorised, rounding_floor
-from refimpl.objective import Map
+from refimpl.objective import Map, Objective
 from refimpl.operators import Operator, matrix, zero
 
 flint = pytest.importorskip("flint")
@@ -221,3 +221,125 @@ def test_definiteness_is_proved_for_every_matrix_in_the_balls(radius: float, pro
         else:
             with pytest.raises(NotCertified, match="definiteness"):
                 _require_positive(B, a)
+
+
+@dataclass(frozen=True)
+class Doubled(Objective):
+    """An objective of which one quantity is twice what it should be."""
+
+    inner: Objective
+    quantity: str
+    backend: Backend = Backend()
+
+    @property
+    def n(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+        return self.inner.n
+
+    @property
+    def d(self) -> int:  # type: ignore[override]  # a property here, a field elsewhere
+        return self.inner.d
+
+    def _of(self, quantity: str, lam: Any, w: Any) -> Any:
+        return (2 if quantity == self.quantity else 1) * getattr(self.inner, quantity)(lam, w)
+
+    def value(self, lam: Any, w: Any) -> Any:
+        return self._of("value", lam, w)
+
+    def grad_lam(self, lam: Any, w: Any) -> Any:
+        return self._of("grad_lam", lam, w)
+
+    def grad_w(self, lam: Any, w: Any) -> Any:
+        return self._of("grad_w", lam, w)
+
+    def hess_ww(self, lam: Any, w: Any) -> Operator:
+        return self._of("hess_ww", lam, w)
+
+    def cross(self, lam: Any, w: Any) -> Operator:
+        return self._of("cross", lam, w)
+
+
+@pytest.mark.parametrize(
+    ("level", "quantity", "named"),
+    [
+        ("lower", "hess_ww", "∂_w r"),
+        ("lower", "cross", "∂_λ r"),
+        ("lower", "value", "∇_wG"),
+        ("upper", "grad_w", "∇_wF"),
+        ("upper", "grad_lam", "∇_λF"),
+    ],
+)
+def test_each_derivative_that_a_certificate_rests_on_is_tried(level: str, quantity: str, named: str) -> None:
+    # kills: a difference compared with itself
+    problem = ri.zoo.quadratic.random(n=2, d=3, seed=66)
+    wrong = dataclasses.replace(problem, **{level: Doubled(getattr(problem, level), quantity)})
+    with flint.ctx.workprec(BITS):
+        for candidate in (problem, wrong):
+            balls = candidate.to("interval")
+            at = [balls.backend.asarray(x) for x in (problem.start(), np.ones(3))]
+            if candidate is problem:
+                certificate._require_derivatives(balls, *at)
+            else:
+                with pytest.raises(NotCertified, match=named):
+                    certificate._require_derivatives(balls, *at)
+
+
+@dataclass(frozen=True)
+class Cast(Map):
+    """Φ = w/2, of which one coordinate is that of the midpoints."""
+
+    backend: Backend = Backend()
+
+    n = 0
+    d = 2
+
+    def value(self, lam: Any, w: Any) -> Any:
+        B = self.backend
+        return w * B.asarray([0.5, 0.0]) + B.asarray(to_numpy(w)) * B.asarray([0.0, 0.5])
+
+    def d_w(self, lam: Any, w: Any) -> Operator:
+        return matrix(self.backend, self.backend.eye(2) / 2)
+
+    def d_lam(self, lam: Any, w: Any) -> Operator:
+        return zero(self.backend, 2, 0)
+
+
+def test_a_cast_in_one_coordinate_is_no_enclosure() -> None:
+    # kills: any coordinate for all of them
+    problem = ri.FixedPointProblem(ri.zoo.uppers.linear([1.0, 1.0]), Cast())
+    with flint.ctx.workprec(BITS):
+        balls = problem.to("interval")
+        at = [balls.backend.asarray(x) for x in (np.zeros(0), np.ones(2))]
+        with pytest.raises(NotCertified, match="does not enclose"):
+            certificate._require_enclosing(balls, *at)
+
+
+def test_a_bound_that_is_not_finite_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    # kills: the bound NaN or inf handed out
+    problem = ri.zoo.quadratic.random(n=2, d=3, seed=67)
+    lam = problem.start()
+    found = ri.exact_hypergradient(problem, lam)
+    enclosed = enclose(problem, lam, found.w)
+
+    def unbounded(*_: Any) -> Any:
+        return dataclasses.replace(enclosed, value=enclosed.value + flint.arb(0, float("inf")))
+
+    certificate.certify(problem, lam, w=found.w, v=found.v, value=found.value)
+    monkeypatch.setattr(certificate, "enclose", unbounded)
+    with pytest.raises(NotCertified, match="unbounded"):
+        certificate.certify(problem, lam, w=found.w, v=found.v, value=found.value)
+
+
+def test_each_bound_is_that_of_its_own_stage() -> None:
+    """With λ scaled up the errors of w, v and the value are orders apart: none may stand for another."""
+    # kills: the bound of v for that of the value
+    lower = ri.zoo.quadratic.objective(ww=np.diag([1.0, 3.0]), lw=[[1e6, 7e5]], w1=[1.0, 1.0])
+    problem = ri.BilevelProblem(ri.zoo.quadratic.objective(ww=np.eye(2), w1=[1.0, 2.0], n=1), lower)
+    found = ri.exact_hypergradient(problem, [1e-6])
+    true = ri.exact_hypergradient(problem.to("rational"), problem.to("rational").backend.asarray([1e-6]))
+    judged = certificate.certify(problem, np.array([1e-6]), w=found.w, v=found.v, value=found.value)
+    for bound, name in ((judged.bound, "value"), (judged.w_error, "w"), (judged.v_error, "v")):
+        exact, computed = getattr(true, name), getattr(found, name)
+        error = exact - arrays.backend("rational").asarray(computed)
+        size = float(sum(e * e for e in error)) ** 0.5
+        assert size <= bound <= 1.01 * size + 2.0**-60, name
+    assert judged.bound > 100 * judged.v_error

@@ -1,12 +1,13 @@
 """Fixed-point problems with proved constants: the instances of the claims of ``contraction``.
 
-A ``Case`` is drawn from JSON parameters; ``path_region`` and ``point_region`` say where its constants hold.
+A ``Case`` is drawn from JSON parameters; ``path_region`` and ``point_region`` say where its constants hold. A control
+sets ``halved`` to the name of a constant, which is then stated too small by half: the predicates must notice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,13 @@ class Place:
         """The constants, of a place where there are some."""
         assert self.proved is not None
         return self.proved
+
+    def stated(self, p: Params) -> Place:
+        """The place with its constant ``p["halved"]``, if any is named, stated too small by half."""
+        if self.proved is None or "halved" not in p:
+            return self
+        half = getattr(self.proved, p["halved"]) / 2
+        return replace(self, proved=replace(self.proved, **{p["halved"]: half}))
 
     def contracts(self, of: Case, *points: tuple[Array, Array]) -> tuple[bool, Any]:
         """A(i): some q < 1 is proved on the region, and ‖∂₁Φ‖ at the points (λ, w) does not exceed it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,11 @@ class Pair:
         return list(zip(self.lams, self.answers, strict=False))
 
     @property
+    def grid(self) -> tuple[Sequence[Array], Sequence[Array]]:
+        """λ, λ' and w(λ), w(λ')."""
+        return self.lams, [e.w for e in self.answers]
+
+    @property
     def distance(self) -> float:
         return float(np.linalg.norm(self.lams[1] - self.lams[0]))
 
@@ -51,7 +57,7 @@ class Pair:
 def build(p: dict[str, Any]) -> Pair:
     """λ' lies ``ahead`` radii from the centre of Λ and λ ``behind`` radii on the other side of it."""
     of = case(p)
-    place = path_region(of, p["radius"])
+    place = path_region(of, p["radius"]).stated(p)
     direction = p["radius"] * unit(of.problem.n, p["direction"])
     lams = (of.lam - p["behind"] * direction, of.lam + p["ahead"] * direction)
     answers = () if place.proved is None else tuple(of.exact(lam) for lam in lams)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from refimpl.arrays.backend import Array
 from refimpl.constants import Constants
 from refimpl.exact import solution_jacobian
+from verification.claims.contraction._assumptions import assumptions, too_small
 from verification.claims.contraction._instances import cases, scalar, symbol
 from verification.claims.contraction._pairs import HYPOTHESES, Pair, build
 from verification.model import Budget, Claim, Control, Equality, Measurement
@@ -112,6 +113,8 @@ def controls(measure: Callable[..., Measurement], constant: Constant, *names: st
     return (Control("λ' outside Λ", params=outside), tamer, *dropped)
 
 
+IN_PHI = ("nu1", "nu2", "nu1_bar", "nu2_bar", "L_Phi")
+IN_E = ("mu1", "mu2", "mu1_bar", "mu2_bar", "L_E")
 SOURCE = "contraction, Lemma 3; the constant is lost in the text, restored from its proof"
 WHERE = (
     r"$\Lambda$ is a ball of $\lambda$; the constants are proved on $\Lambda$ times a ball around "
@@ -125,7 +128,6 @@ FAMILIES = (
 )
 COMMON: dict[str, Any] = {
     "source": SOURCE,
-    "hypotheses": HYPOTHESES,
     "strategy": STRATEGY,
     "explicit": (LINE, ALL),
     "build": build,
@@ -139,8 +141,9 @@ CLAIMS = (
         title="The lower solution moves at most L_Φ κ_q times as fast as λ",
         statement=r"\|w'(\lambda)\|\le L_w:=L_\Phi\kappa_q,\qquad \|w(\lambda)-w(\lambda')\|\le "
         r"L_w\|\lambda-\lambda'\|",
+        hypotheses=(*HYPOTHESES, *assumptions("L_Phi")),
         measure=solution,
-        controls=controls(solution, lambda c: c.L_w, "L_Phi"),
+        controls=(*controls(solution, lambda c: c.L_w, "L_Phi"), too_small("L_Phi", LINE)),
         equality=Equality(params=LINE, reaches=0.999),
         notes=WHERE
         + FAMILIES
@@ -153,8 +156,12 @@ CLAIMS = (
         title="The Jacobian of the lower solution is Lipschitz",
         statement=r"\|w'(\lambda)-w'(\lambda')\|\le L_{w'}\|\lambda-\lambda'\|,\quad "
         r"L_{w'}=\bar\nu_2\kappa_q+(\nu_2+\bar\nu_1)L_\Phi\kappa_q^2+\nu_1L_\Phi^2\kappa_q^3",
+        hypotheses=(*HYPOTHESES, *assumptions(*IN_PHI)),
         measure=jacobian,
-        controls=controls(jacobian, lambda c: c.L_dw, "nu1", "nu2", "nu1_bar", "nu2_bar"),
+        controls=(
+            *controls(jacobian, lambda c: c.L_dw, "nu1", "nu2", "nu1_bar", "nu2_bar"),
+            *(too_small(name, ALL) for name in ("nu1", "nu2_bar")),
+        ),
         equality=Equality(params=ALL, reaches=0.999),
         notes=WHERE + FAMILIES + r"Equality as $\Lambda$ shrinks: $n=d=1$ and all derivatives positive. "
         r"$w'=H^{-1}C$ with $\|\Delta C\|\le(\bar\nu_2+\nu_2L_w)\|\Delta\lambda\|$, $\|\Delta "
@@ -167,19 +174,11 @@ CLAIMS = (
         title="The hypergradient is Lipschitz",
         statement=r"\|\nabla f(\lambda)-\nabla f(\lambda')\|\le L_f\|\lambda-\lambda'\|,\quad "
         r"L_f=\bar\mu_2+(\bar\mu_1+\mu_2)L_\Phi\kappa_q+\mu_1L_\Phi^2\kappa_q^2+L_EL_{w'}",
+        hypotheses=(*HYPOTHESES, *assumptions(*IN_PHI, *IN_E)),
         measure=hypergradient,
-        controls=controls(
-            hypergradient,
-            lambda c: c.L_f,
-            "mu1",
-            "mu2",
-            "mu1_bar",
-            "mu2_bar",
-            "L_E",
-            "nu1",
-            "nu2",
-            "nu1_bar",
-            "nu2_bar",
+        controls=(
+            *controls(hypergradient, lambda c: c.L_f, *IN_E, "nu1", "nu2", "nu1_bar", "nu2_bar"),
+            *(too_small(name, ALL) for name in ("mu1", "L_E", "mu2_bar")),
         ),
         equality=Equality(params=ALL, reaches=0.999),
         notes=WHERE
@@ -194,8 +193,12 @@ CLAIMS = (
         statement=r"\|v(\lambda)-v(\lambda')\|\le L_v\|\lambda-\lambda'\|,\quad "
         r"L_v=(\bar\mu_1+\mu_1L_w)\kappa_q+L_E(\bar\nu_1+\nu_1L_w)\kappa_q^2,\quad "
         r"L_f=\bar\mu_2+\mu_2L_w+(\bar\nu_2+\nu_2L_w)L_E\kappa_q+L_\Phi L_v",
+        hypotheses=(*HYPOTHESES, *assumptions("mu1", "mu1_bar", "nu1", "nu1_bar", "L_E", "L_Phi")),
         measure=adjoint,
-        controls=controls(adjoint, adjoint_constant, "mu1", "mu1_bar", "nu1", "nu1_bar", "L_E"),
+        controls=(
+            *controls(adjoint, adjoint_constant, "mu1", "mu1_bar", "nu1", "nu1_bar", "L_E"),
+            *(too_small(name, ALL) for name in ("nu1", "mu1_bar")),
+        ),
         equality=Equality(params=ALL, reaches=0.999),
         notes=WHERE
         + FAMILIES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from refimpl import Hypergradient, approximate, solvers
 from refimpl.arrays.backend import Array
 from refimpl.constants import Constants
+from verification.claims.contraction._assumptions import assumptions, too_small
 from verification.claims.contraction._instances import (
     Case,
     Place,
@@ -44,6 +45,11 @@ class Point:
         return self.answer
 
     @property
+    def grid(self) -> tuple[Sequence[Array], Sequence[Array]]:
+        """λ, and w(λ) with w."""
+        return [self.of.lam], [self.place.region.w, self.w]
+
+    @property
     def distance(self) -> float:
         """‖w − w(λ)‖."""
         return float(np.linalg.norm(self.w - self.exact.w))
@@ -56,7 +62,7 @@ class Point:
 def build(p: dict[str, Any]) -> Point:
     """w lies ``reach`` radii from w(λ), the centre of the ball."""
     of = case(p)
-    place = point_region(of, p["radius"])
+    place = point_region(of, p["radius"]).stated(p)
     answer = None if place.proved is None else of.exact(of.lam)
     w = place.region.w + p["reach"] * p["radius"] * unit(of.problem.d, p["direction"])
     return Point(of, place, w, answer)
@@ -149,7 +155,6 @@ def _curve(measure: Callable[[Point], Measurement], ylabel: str) -> Callable[[Po
 
 OUTSIDE = Control("w outside the ball", params={**ALL, "radius": 0.01, "reach": 100.0})
 COMMON: dict[str, Any] = {
-    "hypotheses": HYPOTHESES,
     "strategy": STRATEGY,
     "build": build,
     "grade": "exact",
@@ -162,10 +167,12 @@ CLAIMS = (
         title="The adjoint at an approximate lower solution is off by at most a constant times the distance",
         source="contraction, Lemma 20, (35); its right side is lost and restored from its proof",
         statement=r"\|v(w,\lambda)-v(w(\lambda),\lambda)\|\le(\nu_1L_E\kappa_q^2+\mu_1\kappa_q)\|w-w(\lambda)\|",
+        hypotheses=(*HYPOTHESES, *assumptions("nu1", "mu1", "L_E")),
         explicit=({**scalar(e=1.0, m1=1.0), **HERE}, ALL),
         measure=adjoint,
         controls=(
             OUTSIDE,
+            *(too_small(name, ALL) for name in ("nu1", "mu1", "L_E")),
             _dropped("nu1"),
             _dropped("mu1"),
             Control(
@@ -188,10 +195,12 @@ CLAIMS = (
         source="contraction, Lemma 21, (36); its right side is lost and restored from B(iv) and A(ii)",
         statement=r"\|\partial_2\Phi(w,\lambda)\|\le L_\Phi+\nu_2\|w-w(\lambda)\|,\qquad "
         r"L_\Phi=\|\partial_2\Phi(w(\lambda),\lambda)\|",
+        hypotheses=(*HYPOTHESES, *assumptions("nu2")),
         explicit=({**scalar(b=1.0, nu2=1.0), **HERE}, {**ALL, "radius": 0.1}),
         measure=cross,
         controls=(
             OUTSIDE,
+            too_small("nu2", {**scalar(b=1.0, nu2=1.0), **HERE, "radius": 0.5}),
             Control("without ν₂", kind="formula", measure=lambda point: cross(point, slope=lambda c: 0.0)),
             Control("ν₁ for ν₂", kind="formula", measure=lambda point: cross(point, slope=lambda c: c.nu1)),
             Control("without L_Φ", kind="formula", measure=lambda point: cross(point, on_path=0.0)),

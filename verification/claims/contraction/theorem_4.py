@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from refimpl import Hypergradient, approximate, solvers
 from refimpl.approximate import Approximation
 from refimpl.arrays.backend import Array
+from verification.claims.contraction._assumptions import IN_W, assumptions, too_small
 from verification.claims.contraction._instances import (
     Case,
     Place,
@@ -36,6 +38,11 @@ class Run:
     k: int
     answer: Hypergradient | None
 
+    @property
+    def grid(self) -> tuple[Sequence[Array], Sequence[Array]]:
+        """λ, and w(λ) with w_0."""
+        return [self.of.lam], [self.place.region.w, self.w0]
+
     def adjoint_at(self, w: Array) -> Array:
         """v(w, λ), by a direct solve."""
         return self._implicit(w, 0, solvers.LU(), None).v
@@ -54,7 +61,7 @@ class Run:
 def build(p: dict[str, Any]) -> Run:
     """w_0 lies ``reach`` radii from w(λ), and v_0 is ``off`` away from v(w_t)."""
     of = case(p)
-    place = point_region(of, p["radius"])
+    place = point_region(of, p["radius"]).stated(p)
     answer = None if place.proved is None else of.exact(of.lam)
     d = of.problem.d
     w0 = place.region.w + p["reach"] * p["radius"] * unit(d, p["direction"])
@@ -134,6 +141,7 @@ CLAIMS = (
         hypotheses=(
             Hypothesis("A(i)", r"\|\partial_1\Phi(w,\lambda)\|\le q<1\ \text{on the ball}", _contracts),
             Hypothesis("w₀ in the ball", r"\|w_0-w(\lambda)\|\le\text{its radius}", _inside),
+            *assumptions(*IN_W),
         ),
         strategy=cases(
             radius=st.floats(1e-4, 1),
@@ -150,6 +158,7 @@ CLAIMS = (
         grade="exact",
         controls=(
             Control("w₀ outside the ball", params={**ALL, "radius": 0.01, "reach": 70.0}),
+            *(too_small(name, ALL) for name in IN_W),
             _without("c1", "c₁δ"),
             _without("L_Phi", "L_Φε"),
             _without("nu2", "ν₂δε"),

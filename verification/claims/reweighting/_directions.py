@@ -22,12 +22,13 @@ from verification.model import Hypothesis
 
 @dataclass(frozen=True)
 class Direction:
-    """G = ½wᵀHw + λᵀCw with H's integer spectrum known, F = b·w (so ∇_λF = 0), α = 1/(``slower`` L), K steps kept."""
+    """G = ½wᵀHw + λᵀCw with H's integer spectrum known, F = b·w + ``slope`` Σλ, α = 1/(``slower`` L), K steps."""
 
     system: System
     cross: Array
     slower: int
     K: int
+    slope: int = 0
 
     @property
     def extremes(self) -> tuple[int, int]:
@@ -43,9 +44,26 @@ class Direction:
         H, zero = self.system.a, RATIONAL.zeros
         lower = Quadratic(H[None], self.cross[None], zero((1, n, n)), zero((1, d)), zero((1, n)), RATIONAL)
         upper = Quadratic(
-            zero((1, d, d)), zero((1, n, d)), zero((1, n, n)), self.system.b[None], zero((1, n)), RATIONAL
+            zero((1, d, d)),
+            zero((1, n, d)),
+            zero((1, n, n)),
+            self.system.b[None],
+            zero((1, n)) + self.slope,
+            RATIONAL,
         )
         return BilevelProblem(upper, lower)
+
+    @property
+    def direct(self) -> fmpq:
+        """The largest |∇_λF| at 0 and at the unit vectors: an affine function that is 0 there is 0."""
+        (n, d), gradient = self.cross.shape, self.problem.upper.grad_lam
+        lam, w = RATIONAL.zeros((n,)), RATIONAL.zeros((d,))
+        seen = [
+            gradient(lam, w),
+            *(gradient(e, w) for e in RATIONAL.eye(n)),
+            *(gradient(lam, e) for e in RATIONAL.eye(d)),
+        ]
+        return max(abs(x) for at in seen for x in at)
 
     @cached_property
     def exact(self) -> Array:
@@ -63,7 +81,13 @@ class Direction:
 def direction(params: Mapping[str, Any]) -> Direction:
     """The direction of ``params``."""
     system = System(tuple(params["spectrum"]), tuple(params["b"]), tuple(params["mirror"]))
-    return Direction(system, RATIONAL.asarray(np.array(params["cross"])), params["slower"], params["K"])
+    return Direction(
+        system,
+        RATIONAL.asarray(np.array(params["cross"])),
+        params["slower"],
+        params["K"],
+        params.get("slope", 0),
+    )
 
 
 def _rank(d: Direction) -> int:
@@ -95,7 +119,8 @@ def orthogonal_columns(d: Direction) -> tuple[bool, Any]:
 
 
 def _steps_short(d: Direction) -> tuple[bool, Any]:
-    return d.slower >= 1 and d.K >= 1 and d.extremes[0] > 0, f"α = {d.step}, L = {d.extremes[1]}, K = {d.K}"
+    says = f"α = {d.step}, L = {d.extremes[1]}, K = {d.K}, max |∇_uf| = {d.direct}"
+    return d.slower >= 1 and d.K >= 1 and d.extremes[0] > 0 and d.direct == 0, says
 
 
 SHORT = Hypothesis(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import refimpl as ri
 from refimpl.constants import Bounds, Constants
 from refimpl.problem import BilevelProblem
 from verification.instances import EPS, Case, size
@@ -88,6 +89,14 @@ def worst(observed: Any, bound: Any, rounding: float, **detail: Any) -> Measurem
     return Measurement(
         observed=float(observed[i]), bound=float(bound[i]), rounding=rounding, detail={"index": i, **detail}
     )
+
+
+def apart(case: Case, problem: Any, fewer: int = 0, **options: Any) -> float:
+    """How far ``truncated`` with half of the steps, less ``fewer``, is from that half of reverse mode's sum."""
+    half = (case.t + 1) // 2
+    kept = ri.approximate.truncated(problem, case.lam, last=half - fewer, w0=case.w0, **options).value
+    found = ri.approximate.reverse(problem, case.lam, w0=case.w0, exact=kept, **options)
+    return float(np.asarray(found.curve)[half])
 
 
 def fitted_exponent(x: Any, y: Any) -> float:

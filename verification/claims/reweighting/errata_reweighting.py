@@ -155,9 +155,9 @@ CLAIMS = (
             proof="The definition of a gradient step; (4) and (6) do write $\\theta_t$.",
         ),
         budget=Budget(quick=60, full=400),
-        notes="A misprint of notation: $\\theta$ is bound by nothing in (3). It is executed as any point "
-        "other than $\\theta_t$, here the start $\\theta_0$ of the training; the judge differences the "
-        "objective (2).",
+        notes="A misprint of notation: $\\theta$ is bound by nothing in (3), which has no value as printed. The "
+        "reading executed takes the start $\\theta_0$ of the training; any point other than $\\theta_t$ would do. The "
+        "judge differences the objective (2).",
     ),
     Claim(
         id="reweighting/erratum-4",
@@ -215,7 +215,7 @@ CLAIMS = (
             "say.",
         ),
         budget=Budget(quick=60, full=400),
-        notes="A misprint of notation: with m read as any number other than M, here the first m ≤ M samples, "
-        "the two objectives differ.",
+        notes="A misprint of notation: m and n are bound by nothing, and equal to M and N they do no harm. The "
+        "reading executed takes the first m ≤ M samples; the two objectives differ where m < M.",
     ),
 )

@@ -97,8 +97,8 @@ CLAIMS = (
             "initial-point.",
         ),
         budget=Budget(quick=50, full=400),
-        notes="A misprint of an index. $\\Phi_1(u)$ lacks an argument; it is executed as the first step from "
-        "the origin.",
+        notes="A misprint of notation. $\\Phi_1(u)$ lacks an argument: as printed it has no value. The reading "
+        "executed takes it as the first step from the origin, and another reading may differ.",
     ),
     Claim(
         id="reweighting/erratum-15",

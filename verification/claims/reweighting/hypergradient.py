@@ -164,9 +164,9 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/hypergradient@two-variables",
-        title="The implicit formula, proved for up to two lower-level variables",
+        title="The implicit formula on quadratics, proved for up to two lower-level variables",
         source=SOURCE,
-        statement=STATEMENT + r", $d \le 2$",
+        statement=STATEMENT + r", $d \le 2$, for quadratic $g$ and affine $f$",
         hypotheses=(SOLVED,),
         explicit=GRID,
         build=grid_point,
@@ -174,8 +174,8 @@ CLAIMS = (
         grade="proved",
         complete="times det H both sides are polynomials in the entries of H, C, ∇_vf, ∇_uf, of degree at "
         "most one in each but two in H's off-diagonal one; they agree on a grid with one point more than "
-        "that in every direction. The derivative at u sees a smooth problem through these entries only, and "
-        "each u_j separately.",
+        "that in every direction. The other coefficients of a quadratic g enter neither side of an affine f, and "
+        "each u_j enters separately.",
         controls=(
             Control(
                 "lower level not solved", params={"h": [3], "c": [1], "a": [0], "b": 0, "off": 1, "curved": 1}
@@ -184,8 +184,9 @@ CLAIMS = (
             Control("Hessian not inverted", kind="formula", measure=equals(not_inverted)),
             Control("∇_uf dropped", kind="formula", measure=equals(not_direct)),
         ),
-        notes="A grid of 2·2·3 Hessians (and 2 for $d = 1$) times 0/1 for every other entry. F enters "
-        "through its gradient at the solution only, so a linear F stands for all.",
+        notes="A grid of 2·2·3 Hessians (and 2 for $d = 1$) times 0/1 for every other entry. By the "
+        "implicit function theorem, which is not executed here, the derivative at $u$ of a smooth problem depends on "
+        "these entries at the solution only, so the formula carries over; see @nonlinear for such problems.",
     ),
     Claim(
         id="reweighting/hypergradient@nonlinear",

@@ -137,6 +137,7 @@ CLAIMS = (
         grade="proved",
         controls=(
             Control("not isotropic", params=small([[4, -8], [1, 0]], [1, 4], [1, 1])),
+            Control("∇_uf not 0", params=small([[1]], [1], [1], slope=1)),
             Control(
                 "μ for L",
                 kind="formula",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import refimpl as ri
 from refimpl.solvers import GradientDescent
-from verification.claims.reweighting._shared import lower_bounds, spectrum, worst
+from verification.claims.reweighting._shared import apart, lower_bounds, spectrum, worst
 from verification.instances import EPS, Case, case, cases, point, size, tidy
 from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement
 
@@ -36,16 +36,17 @@ def bound(case: Case, gradient: float, K: np.ndarray) -> np.ndarray:
 
 
 def bounded(
-    plus: int = 0, scale: Callable[[Case], float] = lambda case: 1.0, power: int = 1
+    plus: int = 0, scale: Callable[[Case], float] = lambda case: 1.0, power: int = 1, fewer: int = 0
 ) -> Callable[[Case], Measurement]:
-    """The measure: the worst K; mutants change K or the constant."""
+    """The measure: the worst K, then (bound 0) how far ``truncated`` is from its entry; mutants change K or C."""
 
     def measure(case: Case) -> Measurement:
         errors, gradient = left_out(case)
         K = power * np.arange(case.t + 1) + plus
         limit = np.maximum(bound(case, gradient, K), 0) * scale(case)
         # a short step amplifies by 1/(αμ), where the best one amplifies by κ_q
-        return worst(errors, limit, case.rounding / min(1.0, case.params["share"]))
+        gap = apart(case, case.problem, fewer, lower=GradientDescent(case.t, step=step(case)))
+        return worst([*errors, gap], [*limit, 0.0], case.rounding / min(1.0, case.params["share"]))
 
     return measure
 
@@ -111,6 +112,7 @@ CLAIMS = (
             Control(
                 "α in place of 1/μ", kind="formula", measure=bounded(scale=lambda c: step(c) * spectrum(c)[0])
             ),
+            Control("one term fewer kept", kind="formula", measure=bounded(fewer=1)),
         ),
         equality=Equality(params=start("well"), reaches=0.999),
         curve=curve,
@@ -118,6 +120,7 @@ CLAIMS = (
         notes="The terms left out are $\\sum_{t \\le T-K} B_t^\\top A_{t+1}^\\top … A_T^\\top\\nabla_vf$ "
         "with $\\|B_t\\| \\le \\alpha\\|\\nabla^2_{uv}g\\|$ and $\\|A_t\\| \\le 1-\\alpha\\mu$: a geometric "
         "sum. C does not depend on α, K or T. The error against the exact hypergradient is rate-truncated. "
-        "Equality: one variable.",
+        "At $K = \\lceil T/2\\rceil$ truncated reverse mode itself must give the vector of that many terms to "
+        "rounding. Equality: one variable.",
     ),
 )

@@ -169,13 +169,14 @@ CLAIMS = (
             dropped("mu1", bounded),
             dropped("mu2", bounded),
         ),
-        equality=Equality(params=extremal(2.0, 8), reaches=0.4),
+        equality=Equality(params=extremal(1.01, 4), reaches=0.98),
         curve=curve,
         budget=Budget(quick=120, full=1000),
         notes="CG's iterates from 0 grow in norm up to $\\|v(w_t)\\|$, so the factor $L_\\Phi + \\nu_2 q^tB$ "
         "of the other rows is not needed: $\\|\\nabla^2_{\\lambda w}G\\|$ at the solution is enough. The "
-        "factor $2\\sqrt\\kappa$ is the price of the Euclidean norm; see @sharp, whose equality case reaches "
-        "0.42 of this bound at κ = 2.",
+        "factor $2\\sqrt\\kappa$ is the price of the Euclidean norm; see @sharp. Attained in "
+        "the limit $\\kappa \\to 1$ only: where $c_1 = 0$, the extremal spectrum uses 99 % of it at κ = 1.01, 42 % at "
+        "κ = 2, which is the worst known there.",
     ),
     Claim(
         id="reweighting/rate-aid-cg@sharp",

@@ -15,6 +15,7 @@ from verification.claims.reweighting._shared import (
     CONFORMAL,
     CONTRACTION,
     Alter,
+    apart,
     dropped,
     fitted_exponent,
     unaltered,
@@ -42,12 +43,14 @@ def by_terms(case: Case) -> np.ndarray:
 def truncated(
     alter: Alter = unaltered,
     bound: Callable[[Constants, int, np.ndarray], np.ndarray] = cut,
+    fewer: int = 0,
 ) -> Callable[[Case], Measurement]:
-    """The measure: the worst of the last 0 … t terms."""
+    """The measure: the worst of the last 0 … t terms, then (bound 0) how far ``truncated`` is from its entry."""
 
     def measure(case: Case) -> Measurement:
         limit = bound(alter(case.constants), case.t, np.arange(case.t + 1))
-        return worst(by_terms(case), limit, case.rounding, t=case.t)
+        gap = apart(case, case.as_map, fewer, lower=FixedPoint(case.t))
+        return worst([*by_terms(case), gap], [*limit, 0.0], case.rounding, t=case.t)
 
     return measure
 
@@ -148,13 +151,15 @@ CLAIMS = (
                 measure=truncated(bound=lambda c, t, K: unrolled(c, np.asarray(t)) + 0 * K),
             ),
             dropped("mu1", truncated),
+            Control("one term fewer kept", kind="formula", measure=truncated(fewer=1)),
         ),
         equality=Equality(params=point("line", t=10), reaches=0.999),
         curve=curve_terms,
         budget=Budget(quick=100, full=1000),
         notes="The terms left out, $\\sum_{s \\le t-K} B_s^\\top A_{s+1}^\\top … A_t^\\top\\nabla E$, have "
         "$\\|B_s\\| \\le L_\\Phi + \\nu_2q^{s-1}B$. Equality for every $K$ and $t$: $\\Phi = qw+\\lambda$, "
-        "$E = w$.",
+        "$E = w$. The errors of all K are read from one pass of reverse mode; at $K = \\lceil t/2\\rceil$ truncated "
+        "reverse mode itself must give the same vector to rounding.",
     ),
     Claim(
         id="reweighting/rate-truncated@rate",
@@ -235,8 +240,8 @@ CLAIMS = (
             Control("not small at all", kind="formula", measure=in_q(0)),
         ),
         budget=Budget(quick=30, full=400),
-        notes="The error is $\\|\\sum_{i \\ge 1} (qR^\\top)^i g\\| = q\\|g\\|/|1 - qe^{i\\theta}|$, on the line $q/(1-q)$: the "
-        "slope is within $2 q_0/\\log(q_0/q_{\\min})$ of 1. Maps that are not conformal only have it as a bound: a "
-        "first term that happens to be small lets the second one show.",
+        notes="The error is $\\|\\sum_{i \\ge 1} (qR^\\top)^i g\\| = q\\|g\\|/|1 - qe^{i\\theta}|$, on the line "
+        "$q/(1-q)$: the slope is within $2 q_0/\\log(q_0/q_{\\min})$ of 1. Maps that are not conformal "
+        "only have it as a bound: a first term that happens to be small lets the second one show.",
     ),
 )
