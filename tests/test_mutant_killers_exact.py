@@ -285,7 +285,7 @@ def test_each_derivative_that_a_certificate_rests_on_is_tried(level: str, quanti
 
 @dataclass(frozen=True)
 class Cast(Map):
-    """Φ = w/2, of which one coordinate is that of the midpoints."""
+    """Φ = (w_1/2, 3 w_2), with the midpoint for w_2."""
 
     backend: Backend = Backend()
 
@@ -294,10 +294,10 @@ class Cast(Map):
 
     def value(self, lam: Any, w: Any) -> Any:
         B = self.backend
-        return w * B.asarray([0.5, 0.0]) + B.asarray(to_numpy(w)) * B.asarray([0.0, 0.5])
+        return w * B.asarray([0.5, 0.0]) + B.asarray(to_numpy(w)) * B.asarray([0.0, 3.0])
 
     def d_w(self, lam: Any, w: Any) -> Operator:
-        return matrix(self.backend, self.backend.eye(2) / 2)
+        return matrix(self.backend, self.backend.asarray([[0.5, 0.0], [0.0, 3.0]]))
 
     def d_lam(self, lam: Any, w: Any) -> Operator:
         return zero(self.backend, 2, 0)

@@ -75,15 +75,24 @@ def _mistakes(mutants: Sequence[Mutant]) -> list[str]:
 def _run(selected: Sequence[Mutant], jobs: int, limit: float) -> list[tuple[Mutant, Outcome]]:
     """One line per mutant of the table, one per formula of the zoo, and one per survivor."""
     outcomes: list[tuple[Mutant, Outcome]] = []
+    known = reasons()
     left = Counter(_group(m) for m in selected)
     print(f"{len(selected)} mutants of {len(left)} formulas")
     for mutant, outcome in run(selected, jobs, limit):
         outcomes.append((mutant, outcome))
         group = _group(mutant)
         left[group] -= 1
-        if outcome.status != "killed" or group == mutant.name:
+        if outcome.status == "survived" and mutant.name in known:
+            _line("equal", outcome.seconds, mutant.name, f"no test can notice: {known[mutant.name]}", "")
+        elif outcome.status != "killed" or group == mutant.name:
             formula = mutant.formula if group == mutant.name else ""  # the name of a generated one says it
-            _line(outcome.status, outcome.seconds, mutant.name, formula, outcome.by)
+            _line(
+                "killed" if outcome.status == "killed" else outcome.status.upper(),
+                outcome.seconds,
+                mutant.name,
+                formula,
+                outcome.by,
+            )
         if left[group] == 0 and group != mutant.name:
             done = [o for m, o in outcomes if _group(m) == group]
             killed = sum(o.status == "killed" for o in done)
@@ -104,8 +113,7 @@ def _group(mutant: Mutant) -> str:
 
 
 def _line(status: str, seconds: float, name: str, formula: str, by: str) -> None:
-    word = status if status == "killed" or "/" in status else status.upper()
-    print(f"{word:>8} {seconds:6.2f} s  {name}")
+    print(f"{status:>8} {seconds:6.2f} s  {name}")
     for said in (" ".join(formula.split()), f"by {by}" if by else ""):
         if said:
             print(f"{'':19}{said}")
