@@ -51,7 +51,10 @@ def test_rational_solves_are_exact_and_balls_enclose_them(a, b):
     x_T = factor(Q, Q.asarray(host)).solve_T(Q.asarray(b))
     assert (Q.rmatvec(Q.asarray(host), x_T) == Q.asarray(b)).all()
     enclosed = factor(arb, arb.asarray(host)).solve(arb.asarray(b))
-    assert all(ball.contains(exact) for ball, exact in zip(enclosed, x, strict=True))
+    with flint.ctx.workprec(
+        1000
+    ):  # contains() rounds a rational to a ball first: to one that is far narrower
+        assert all(ball.contains(flint.arb(exact)) for ball, exact in zip(enclosed, x, strict=True))
 
 
 @pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid", "softplus", "logcosh"])

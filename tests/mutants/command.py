@@ -85,14 +85,9 @@ def _run(selected: Sequence[Mutant], jobs: int, limit: float) -> list[tuple[Muta
         if outcome.status == "survived" and mutant.name in known:
             _line("equal", outcome.seconds, mutant.name, f"no test can notice: {known[mutant.name]}", "")
         elif outcome.status != "killed" or group == mutant.name:
+            word = outcome.status if outcome.status == "killed" else outcome.status.upper()
             formula = mutant.formula if group == mutant.name else ""  # the name of a generated one says it
-            _line(
-                "killed" if outcome.status == "killed" else outcome.status.upper(),
-                outcome.seconds,
-                mutant.name,
-                formula,
-                outcome.by,
-            )
+            _line(word, outcome.seconds, mutant.name, formula, outcome.by)
         if left[group] == 0 and group != mutant.name:
             done = [o for m, o in outcomes if _group(m) == group]
             killed = sum(o.status == "killed" for o in done)
@@ -105,11 +100,10 @@ def _run(selected: Sequence[Mutant], jobs: int, limit: float) -> list[tuple[Muta
 
 def _group(mutant: Mutant) -> str:
     """The formula of a generated mutant; a mutant of the table is its own group."""
-    return (
-        mutant.name
-        if mutant.judge is None
-        else mutant.target.partition(":")[0].rpartition(".")[2] + "." + (mutant.target.partition(":")[2])
-    )
+    if mutant.judge is None:
+        return mutant.name
+    module, _, qualname = mutant.target.partition(":")
+    return f"{module.rpartition('.')[2]}.{qualname}"
 
 
 def _line(status: str, seconds: float, name: str, formula: str, by: str) -> None:
@@ -120,6 +114,7 @@ def _line(status: str, seconds: float, name: str, formula: str, by: str) -> None
 
 
 def unexplained(outcomes: Sequence[tuple[Mutant, Outcome]]) -> list[str]:
+    """What is wrong with a run: survivors without a reason, reasons without a survivor, mutants without a verdict."""
     known, wrong = reasons(), []
     for mutant, outcome in outcomes:
         if outcome.status == "error":
