@@ -139,6 +139,7 @@ def _by_autograd(thing: Any, below: Formula, variable: str, lam: Array, w: Array
 
     try:
         return grad(scalar)(lam if variable == "lam" else w)
+    # what autograd cannot trace gives no row; a quantity that no independent channel judges is refused above
     except (TypeError, ValueError, AttributeError, NotImplementedError, RefimplError):
         return None
 

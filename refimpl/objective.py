@@ -33,7 +33,7 @@ class Movable:
         target = backend(name, dtype=dtype, device=device)
         fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
         moved = {f.name: _moved(getattr(self, f.name), target, f.name) for f in fields if f.init}
-        return dataclasses.replace(self, **moved)  # type: ignore[type-var]
+        return dataclasses.replace(self, **moved)  # type: ignore[type-var]  # as above
 
     @property
     def leading(self) -> tuple[int, ...]:

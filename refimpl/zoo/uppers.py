@@ -50,7 +50,7 @@ class Linear(Objective):
 
     def at(self, sample: Any) -> Linear:
         B, index = self.backend, self.backend.indices(sample)
-        c, l = (B.take(B.moveaxis(x, -2, 0), index)[..., None, :] for x in (self.c, self.l))  # noqa: E741
+        c, l = (B.take(B.moveaxis(x, -2, 0), index)[..., None, :] for x in (self.c, self.l))  # noqa: E741  # as above
         return dataclasses.replace(self, c=c, l=l)
 
     def value(self, lam: Array, w: Array) -> Array:
