@@ -21,7 +21,7 @@ from refimpl.arrays.backend import Array
 from refimpl.errors import RefimplError, WrongDerivative
 from refimpl.objective import Map, Objective
 from refimpl.operators import Operator
-from refimpl.spaces import before, expect
+from refimpl.spaces import expect
 
 INDEPENDENT = frozenset({"autograd", "complex step"})  # they share no line with the derivative they judge
 STEP = 1e-200  # its square underflows, so the complex step has no truncation error
@@ -223,7 +223,7 @@ class _Term:
         first = points
         while isinstance(first, tuple):
             first = first[0]
-        term = self.quantity(self.thing.at(before(points, len(self.lead))), self.lams, self.w)
+        term = self.quantity(self.thing.at(self.thing.space.ahead(points, len(self.lead))), self.lams, self.w)
         return _with_lead(term, self.own, (len(first), *self.lead))
 
 

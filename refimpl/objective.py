@@ -9,14 +9,20 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from refimpl.arrays import Backend, backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, MapBounds, Region
 from refimpl.errors import BadInput
 from refimpl.operators import Operator, identity
-from refimpl.spaces import Indices, Space
+from refimpl.spaces import Bernoulli, Indices, Space
+
+if TYPE_CHECKING:
+    from refimpl.masks import Dropout
+    from refimpl.spaces.bernoulli import Scale
+
+Site = Literal["weights", "activations"]
 
 
 class Movable:
@@ -91,7 +97,49 @@ class Objective(Movable, ABC):
 
     def at(self, sample: Any) -> Objective:
         """f at the given points of ``space``: an objective whose data carry the points' leading axes."""
-        return self
+        return self.batch(self.backend.indices(sample)[..., None])
+
+    def batch(self, sample: Any) -> Objective:
+        """The mean of the terms over the last axis of the points: f of a minibatch, which f itself is on all data."""
+        if self.space.size == 1:
+            return self
+        raise BadInput(
+            "this objective does not say what a minibatch of its terms is",
+            measured=type(self).__name__,
+            required="a method batch(sample)",
+            advice="take single terms, at(sample), or write batch beside at",
+        )
+
+    def with_dropout(
+        self, keep_prob: Any, *, groups: Any = None, scale: Scale = "none", site: Site = "weights"
+    ) -> Dropout:
+        """E f(m_λ λ, m_w w) over random masks, exactly: again an objective, see :func:`refimpl.masks.dropout`."""
+        from refimpl.masks import dropout
+
+        return dropout(self, keep_prob, groups=groups, scale=scale, site=site)
+
+    def dropout_mean(self, lam: Bernoulli, w: Bernoulli, scale: Scale) -> Objective | None:
+        """The expectation over masks of λ and w in closed form, where the family knows it; else None."""
+        return None
+
+    @property
+    def enumerated(self) -> int:
+        """How many points one evaluation visits: 1, or the number of masks of an expectation without closed form."""
+        return 1
+
+    @property
+    def units(self) -> int:
+        """Number of hidden units: of a network loss."""
+        return 0
+
+    def drop_units(self, mask: Array) -> Objective:
+        """The network whose hidden units' outputs are multiplied by mask (..., units); others have no units."""
+        raise BadInput(
+            "this objective has no hidden units to drop",
+            measured=type(self).__name__,
+            required="a loss of refimpl.networks",
+            advice='mask the weights instead: site="weights"',
+        )
 
     @abstractmethod
     def value(self, lam: Array, w: Array) -> Array:

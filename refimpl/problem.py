@@ -18,14 +18,14 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, HypothesisViolated
-from refimpl.objective import Map, Movable, Objective, descent_map
+from refimpl.objective import Map, Movable, Objective, Site, descent_map
 from refimpl.operators import Operator, identity
-from refimpl.spaces import Space
+from refimpl.spaces import Bernoulli, Space
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,31 @@ class BilevelProblem(Problem):
     def at(self, sample: Any) -> BilevelProblem:
         return dataclasses.replace(self, lower=self.lower.at(sample))
 
+    def with_dropout(
+        self,
+        *,
+        lower: Any,
+        upper: Any,
+        groups: Any = None,
+        scale: Literal["none", "inverse"] = "none",
+        site: Site = "weights",
+    ) -> BilevelProblem:
+        """The dropout model (dropout-bilevel (9)): each level's expectation over random masks; again a problem.
+
+        lower, upper: that level's keep probabilities, as :func:`refimpl.masks.dropout` takes them (a number, one per
+        mask variable, a ``Bernoulli``, or {"lam": …, "w": …}); None leaves the level as it is. groups, scale, site:
+        as there, for both levels. Raises ``HypothesisViolated`` where the lower level would lose a coordinate of w.
+        """
+        levels = {"upper": upper, "lower": lower}
+        masked = {
+            level: getattr(self, level).with_dropout(keep_prob, groups=groups, scale=scale, site=site)
+            for level, keep_prob in levels.items()
+            if keep_prob is not None
+        }
+        if "lower" in masked and site == "weights":
+            _require_kept(masked["lower"].w)
+        return dataclasses.replace(self, **masked, name=f"{self.name} with dropout")
+
     def as_fixed_point(self, step: float) -> FixedPointProblem:
         """The same lower level as the fixed point of w − step ∇_wG; its adjoint is v/step."""
         phi = descent_map(self.lower, step)
@@ -213,3 +238,14 @@ class FixedPointProblem(Problem):
 
     def residual_lam(self, lam: Array, w: Array) -> Operator:
         return (-1) * self.phi.d_lam(lam, w)
+
+
+def _require_kept(masks: Bernoulli) -> None:
+    never = [i for i, p in enumerate(masks.of_coordinates()) if p == 0]
+    if never:
+        raise HypothesisViolated(
+            "the lower level does not depend on a coordinate of w that is never kept: it is not strongly convex",
+            measured=f"keep_prob 0 at w{never[:5]}" + (f" and {len(never) - 5} more" if len(never) > 5 else ""),
+            required="keep_prob > 0 on all of w (proposition 1: the modulus is p_min μ)",
+            advice="leave these coordinates out of w, or keep them with a positive probability",
+        )

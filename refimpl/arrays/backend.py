@@ -171,6 +171,10 @@ class Backend:
         flat = self.xp.take(x, self.reshape(index, (-1,)), axis=0)
         return self.reshape(flat, (*index.shape, *x.shape[1:]))
 
+    def terms(self, x: Array, index: Array, axis: int) -> Array:
+        """Entries of x's ``axis`` (< 0): index (*points, b) puts b there and the points in front of all axes."""
+        return self.moveaxis(self.take(self.moveaxis(x, axis, 0), index), index.ndim - 1, axis)
+
     # -- what users hand in -------------------------------------------------------------------
     def owns(self, x: Any) -> bool:
         xp = self.xp

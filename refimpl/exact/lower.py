@@ -11,7 +11,7 @@ from refimpl.errors import BadInput, NotConverged
 from refimpl.problem import Problem
 from refimpl.solvers.lower import overflow_allowed
 from refimpl.solvers.newton import line_search
-from refimpl.spaces import before, expect
+from refimpl.spaces import expect
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def terms_floor(problem: Problem, lam: Array, w: Array) -> Array:
     B, lead = problem.backend, max(lam.ndim, w.ndim) - 1
 
     def sizes(points: Any) -> Array:
-        return B.norm(problem.at(before(points, lead)).residual(lam, w))
+        return B.norm(problem.at(problem.space.ahead(points, lead)).residual(lam, w))
 
     return 10 * problem.d * B.eps * expect(problem.space, sizes, B)
 

@@ -20,7 +20,8 @@ from refimpl.errors import BadInput
 from refimpl.objective import Objective
 from refimpl.operators import Operator, matrix
 from refimpl.problem import BilevelProblem
-from refimpl.spaces import Indices, Space
+from refimpl.spaces import Bernoulli, Indices, Space
+from refimpl.spaces.bernoulli import Scale
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,33 @@ class Quadratic(Objective):
     def space(self) -> Space:
         return Indices(int(self.w1.shape[-2]))
 
-    def at(self, sample: Any) -> Quadratic:
-        """A sum of one term for each sample: the samples' axes go in front of the data's."""
+    def batch(self, sample: Any) -> Quadratic:
+        """The terms of the last axis of the samples, whose other axes go in front of the data's."""
         B, index = self.backend, self.backend.indices(sample)
-        matrices = {
-            k: B.take(B.moveaxis(getattr(self, k), -3, 0), index)[..., None, :, :] for k in ("ww", "lw", "ll")
-        }
-        vectors = {k: B.take(B.moveaxis(getattr(self, k), -2, 0), index)[..., None, :] for k in ("w1", "l1")}
-        return dataclasses.replace(self, **matrices, **vectors)
+        axes = {"ww": -3, "lw": -3, "ll": -3, "w1": -2, "l1": -2}
+        taken = {k: B.terms(getattr(self, k), index, axis) for k, axis in axes.items()}
+        return dataclasses.replace(self, **taken)
+
+    def dropout_mean(self, lam: Bernoulli, w: Bernoulli, scale: Scale) -> Quadratic:
+        """Masks of λ and of w are independent: every coefficient times the first or second moment of its masks."""
+        B = self.backend
+
+        def moments(space: Bernoulli) -> tuple[Array, Array]:
+            second = space.second_moments(scale)
+            first = [p if scale == "none" else p / p for p in space.of_coordinates(scale)]
+            shape = (len(first), len(first))
+            of_both = B.reshape(B.asarray([B.scalar(e) for row in second for e in row]), shape)
+            return B.asarray([B.scalar(e) for e in first]), of_both
+
+        (lam1, lam2), (w1, w2) = moments(lam), moments(w)
+        return dataclasses.replace(
+            self,
+            ww=self.ww * w2,
+            lw=self.lw * lam1[:, None] * w1,
+            ll=self.ll * lam2,
+            w1=self.w1 * w1,
+            l1=self.l1 * lam1,
+        )
 
     @cached_property
     def mean(self) -> tuple[Array, Array, Array, Array, Array]:

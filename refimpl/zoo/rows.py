@@ -51,12 +51,9 @@ class LinearModelLoss(Objective):
     def space(self) -> Space:
         return Indices(int(self.X.shape[-2]))
 
-    def at(self, sample: Any) -> Self:
-        """The mean over one sample, for each of the given ones: their axes go in front of the data's."""
+    def batch(self, sample: Any) -> Self:
         B, index = self.backend, self.backend.indices(sample)
-        X = B.take(B.moveaxis(self.X, -2, 0), index)[..., None, :]
-        y = B.take(B.moveaxis(self.y, -1, 0), index)[..., None]
-        return dataclasses.replace(self, X=X, y=y)
+        return dataclasses.replace(self, X=B.terms(self.X, index, -2), y=B.terms(self.y, index, -1))
 
     def grad_lam(self, lam: Array, w: Array) -> Array:
         lead = np.broadcast_shapes(lam.shape[:-1], w.shape[:-1], self.leading)
@@ -196,9 +193,9 @@ class Penalised(Objective):
     def space(self) -> Space:
         return self.data.space
 
-    def at(self, sample: Any) -> Penalised:
-        """One term of the data's mean; the penalty stays whole."""
-        return dataclasses.replace(self, data=self.data.at(sample))
+    def batch(self, sample: Any) -> Penalised:
+        """Some terms of the data's mean; the penalty stays whole."""
+        return dataclasses.replace(self, data=self.data.batch(sample))
 
     def strength(self, lam: Array) -> Array:
         """π(λ), (..., n)."""

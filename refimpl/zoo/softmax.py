@@ -68,12 +68,9 @@ class SoftmaxLoss(Objective):
     def space(self) -> Space:
         return Indices(self.count)
 
-    def at(self, sample: Any) -> Self:
-        """One sample's term, for each of the given ones: their axes go in front of the data's."""
+    def batch(self, sample: Any) -> Self:
         B, index = self.backend, self.backend.indices(sample)
-        X = B.take(B.moveaxis(self.X, -2, 0), index)[..., None, :]
-        y = B.take(B.moveaxis(self.y, -1, 0), index)[..., None]
-        return dataclasses.replace(self, X=X, y=y)
+        return dataclasses.replace(self, X=B.terms(self.X, index, -2), y=B.terms(self.y, index, -1))
 
     def pack(self, weights: Array) -> Array:
         """w (..., d) from weights (..., features, classes), with which ``X @ weights`` are the scores."""

@@ -48,10 +48,9 @@ class Linear(Objective):
     def space(self) -> Space:
         return Indices(int(self.c.shape[-2]))
 
-    def at(self, sample: Any) -> Linear:
+    def batch(self, sample: Any) -> Linear:
         B, index = self.backend, self.backend.indices(sample)
-        c, l = (B.take(B.moveaxis(x, -2, 0), index)[..., None, :] for x in (self.c, self.l))  # noqa: E741  # as above
-        return dataclasses.replace(self, c=c, l=l)
+        return dataclasses.replace(self, c=B.terms(self.c, index, -2), l=B.terms(self.l, index, -2))
 
     def value(self, lam: Array, w: Array) -> Array:
         B = self.backend

@@ -32,14 +32,15 @@ class WeightedSoftmax(SoftmaxLoss):
 
     pick: Array | None = None
 
-    def at(self, sample: Any) -> Self:
+    def batch(self, sample: Any) -> Self:
         if self.pick is not None:
-            pick = self.backend.take(self.backend.moveaxis(self.pick, -2, 0), self.backend.indices(sample))
-            return dataclasses.replace(super().at(sample), pick=pick[..., None, :])
-        index = np.asarray(to_numpy(sample))
-        rows = (index[..., None] == np.arange(self.n)).astype(np.float64)
-        pick = self.backend.asarray(rows.reshape(*index.shape, *(1,) * self.lead, 1, self.n))
-        return dataclasses.replace(super().at(sample), pick=pick)
+            pick = self.backend.terms(self.pick, self.backend.indices(sample), -2)
+        else:
+            index = np.asarray(to_numpy(sample))
+            rows = (index[..., None] == np.arange(self.n)).astype(np.float64)
+            before, last = index.shape[:-1], index.shape[-1]
+            pick = self.backend.asarray(rows.reshape(*before, *(1,) * self.lead, last, self.n))
+        return dataclasses.replace(super().batch(sample), pick=pick)
 
     def _own(self, lam: Array) -> Array:
         """Each sample's entry of λ, (..., N)."""

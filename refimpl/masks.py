@@ -1,0 +1,376 @@
+"""Dropout of a bilevel problem's levels: f(m_λ λ, m_w w) for given masks, and its expectation over random ones.
+
+Masks multiply coordinates (dropout-bilevel (9), (10)); derivatives follow by the chain rule, formula (10):
+
+    ∇[f(M·)](W) = M ∇f(MW),   ∇²[f(M·)](W) = M ∇²f(MW) M,   W = (λ, w), M = diag(m_λ, m_w).
+
+Two scalings, and this is the one place where they are told apart: ``"none"``, m ∈ {0, 1}, is dropout-bilevel's;
+``"inverse"``, m/p ∈ {0, 1/p}, has E[m/p] = 1 and is dropout-flatness's. p is always a keep probability.
+Two sites: ``"weights"``, the masks multiply the coordinates of w (a network's unit with its row of weights and bias);
+``"activations"``, they multiply the outputs of hidden units. They agree exactly where the activation has a(0) = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from refimpl.arrays import Backend
+from refimpl.arrays.backend import Array
+from refimpl.bounds import Bounds, Region
+from refimpl.errors import BadInput
+from refimpl.objective import Objective, Site
+from refimpl.operators import Operator
+from refimpl.spaces import Bernoulli, Product, expect
+from refimpl.spaces.bernoulli import Scale
+
+
+@dataclass(frozen=True)
+class Masked(Objective):
+    """f(m_λ λ, m_w w) for masks (..., n) and (..., d): formula (10), each quantity in one line."""
+
+    f: Objective
+    lam_mask: Array
+    w_mask: Array
+    backend: Backend = Backend()
+
+    @property
+    def n(self) -> int:
+        return self.f.n
+
+    @property
+    def d(self) -> int:
+        return self.f.d
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        masks = (self.lam_mask.shape[:-1], self.w_mask.shape[:-1])
+        return tuple(np.broadcast_shapes(self.f.leading, *masks))
+
+    @property
+    def lead(self) -> int:
+        return max(self.f.lead, self.lam_mask.ndim - 1, self.w_mask.ndim - 1)
+
+    def value(self, lam: Array, w: Array) -> Array:
+        return self.f.value(self.lam_mask * lam, self.w_mask * w)
+
+    def grad_lam(self, lam: Array, w: Array) -> Array:
+        return self.lam_mask * self.f.grad_lam(self.lam_mask * lam, self.w_mask * w)
+
+    def grad_w(self, lam: Array, w: Array) -> Array:
+        return self.w_mask * self.f.grad_w(self.lam_mask * lam, self.w_mask * w)
+
+    def hess_ww(self, lam: Array, w: Array) -> Operator:
+        inner = self.f.hess_ww(self.lam_mask * lam, self.w_mask * w)
+        return between(self.backend, self.w_mask, inner, self.w_mask, self.lead_of(lam, w))
+
+    def cross(self, lam: Array, w: Array) -> Operator:
+        inner = self.f.cross(self.lam_mask * lam, self.w_mask * w)
+        return between(self.backend, self.lam_mask, inner, self.w_mask, self.lead_of(lam, w))
+
+
+def between(B: Backend, left: Array, a: Operator, right: Array, lead: int) -> Operator:
+    """diag(left) A diag(right)."""
+    return Operator(
+        B,
+        a.shape,
+        lambda v: left * (a @ (right * v)),
+        lambda u: right * (a.T @ (left * u)),
+        lead,
+        lambda: left[..., :, None] * a.dense() * right[..., None, :],
+        a.symmetric and left is right,
+    )
+
+
+@dataclass(frozen=True)
+class Dropout(Objective):
+    """f̄(λ, w) = E f(m_λ λ, m_w w), exactly: by f's closed form where it has one, else over every mask.
+
+    lam, w: the masks' spaces, over the coordinates of λ and of w (of the hidden units for site "activations").
+    ``space`` is masks × f's own terms; ``at((masks, s))`` is what an algorithm samples, f.at(s) under those masks.
+    Cost of a quantity: f's own, times 2^(number of free mask variables); ``TooLarge`` above ``max_masks``.
+    """
+
+    f: Objective
+    lam: Bernoulli
+    w: Bernoulli
+    scale: Scale = "none"
+    site: Site = "weights"
+    max_masks: int = 2**22
+    backend: Backend = Backend()
+
+    @property
+    def n(self) -> int:
+        return self.f.n
+
+    @property
+    def d(self) -> int:
+        return self.f.d
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        return self.f.leading
+
+    @property
+    def lead(self) -> int:
+        return self.f.lead
+
+    @property
+    def masks(self) -> Product:
+        """The pairs (m_λ, m_w)."""
+        return Product((self.lam, self.w))
+
+    @property
+    def space(self) -> Product:
+        return Product((self.masks, self.f.space))
+
+    def at(self, sample: Any) -> Objective:
+        masks, s = sample
+        return self._under(self.f.at(s), masks)
+
+    def batch(self, sample: Any) -> Objective:
+        """One pair of masks for each minibatch: masks (*points), the batch (*points, b)."""
+        masks, s = sample
+        return self._under(self.f.batch(s), masks)
+
+    def masked(self, masks: Any) -> Objective:
+        """f, with all of its own terms, under these pairs of masks (points of ``masks``)."""
+        return self._under(self.f, masks)
+
+    def _under(self, f: Objective, masks: Any) -> Objective:
+        """Masks that are not random stand without the points' axes, so that what they leave alone is computed once."""
+        spaces = (self.lam, self.w)
+        points = [s.ahead(m, self.f.lead) if s.free else s.points(_FIRST) for s, m in zip(spaces, masks, strict=True)]
+        lam, w = (s.mask(m, self.backend, self.scale) for s, m in zip(spaces, points, strict=True))
+        if self.site == "activations":
+            return Masked(f.drop_units(w), lam, 1 + self.backend.zeros((self.d,)), self.backend)
+        return Masked(f, lam, w, self.backend)
+
+    @cached_property
+    def closed(self) -> Objective | None:
+        """The expectation as an objective of its own, where no mask needs to be enumerated."""
+        if all(p == 1 for p in (*self.lam.keep_prob, *self.w.keep_prob)):
+            return self.f
+        if self.masks.size == 1:
+            return self.masked(self.masks.points(_FIRST))
+        return self.f.dropout_mean(self.lam, self.w, self.scale) if self.site == "weights" else None
+
+    @property
+    def enumerated(self) -> int:
+        return self.masks.size * self.f.enumerated if self.closed is None else self.closed.enumerated
+
+    def mean(
+        self,
+        quantity: Callable[[Objective], Array],
+        own: int,
+        lead: int,
+        *,
+        executor: Executor | None = None,
+    ) -> Array:
+        """E of a quantity of the masked f by enumeration, whatever closed form there is.
+
+        The quantity has ``own`` axes of its own behind ``lead`` leading ones (points and data together). An executor
+        shares the masks among its workers, bitwise the same for any number of them.
+        """
+        term = _Term(self, quantity, own, max(lead, self.f.lead))
+        return expect(self.masks, term, self.backend, executor=executor, max_points=self.max_masks)
+
+    def value(self, lam: Array, w: Array) -> Array:
+        if self.closed is not None:
+            return self.closed.value(lam, w)
+        return self.mean(lambda f: f.value(lam, w), 0, self.lead_of(lam, w))
+
+    def grad_lam(self, lam: Array, w: Array) -> Array:
+        if self.closed is not None:
+            return self.closed.grad_lam(lam, w)
+        return self.mean(lambda f: f.grad_lam(lam, w), 1, self.lead_of(lam, w))
+
+    def grad_w(self, lam: Array, w: Array) -> Array:
+        if self.closed is not None:
+            return self.closed.grad_w(lam, w)
+        return self.mean(lambda f: f.grad_w(lam, w), 1, self.lead_of(lam, w))
+
+    def hess_ww(self, lam: Array, w: Array) -> Operator:
+        if self.closed is not None:
+            return self.closed.hess_ww(lam, w)
+        return self._expected(lambda f: f.hess_ww(lam, w), (self.d, self.d), self.lead_of(lam, w), symmetric=True)
+
+    def cross(self, lam: Array, w: Array) -> Operator:
+        if self.closed is not None:
+            return self.closed.cross(lam, w)
+        return self._expected(lambda f: f.cross(lam, w), (self.n, self.d), self.lead_of(lam, w))
+
+    def _expected(
+        self, of: Callable[[Objective], Operator], shape: tuple[int, int], lead: int, symmetric: bool = False
+    ) -> Operator:
+        """E of an operator: each of its products visits every mask."""
+
+        def apply(v: Array) -> Array:
+            return self.mean(lambda f: of(f) @ v, 1, max(lead, v.ndim - 1))
+
+        def apply_T(u: Array) -> Array:
+            return self.mean(lambda f: of(f).T @ u, 1, max(lead, u.ndim - 1))
+
+        def assemble() -> Array:
+            return self.mean(lambda f: of(f).dense(), 2, lead)
+
+        return Operator(self.backend, shape, apply, apply_T, lead, assemble, symmetric)
+
+    def bounds(self, region: Region) -> Bounds:
+        """f's bounds on a ball that holds every masked point, times what the masks do to each derivative.
+
+        With a mask's values 0 and s_i: m∘w − s∘w/2 has length ‖s∘w‖/2 for every mask, so that m∘(ball) lies in the
+        ball of centre s∘w/2 and radius ‖s∘w‖/2 + max s · radius. With c = max_i p_i s_i²: E‖m∘v‖² = Σ p_i s_i² v_i² <=
+        c‖v‖², hence E‖m∘∇f‖ <= √c sup‖∇f‖, vᵀE[M∇²f M]v <= c L‖v‖², and >= μ min_i p_i s_i² (where μ < 0: μ c);
+        uᵀE[M_λ C M_w]v <= ‖C‖√(c_λ c_w) (Cauchy–Schwarz). A difference in w (λ) under a mask is at most max s times
+        that of w (λ).
+        """
+        if self.site == "activations":
+            return self.f.bounds(region)  # refuses: networks state no constants
+        lam, w = (_Reach.of(space, self.scale) for space in (self.lam, self.w))
+        inner = self.f.bounds(
+            Region(
+                lam.s * region.lam / 2,
+                w.s * region.w / 2,
+                float(np.linalg.norm(lam.s * region.lam)) / 2 + lam.most * region.lam_radius,
+                float(np.linalg.norm(w.s * region.w)) / 2 + w.most * region.w_radius,
+            )
+        )
+        both = (lam.c * w.c) ** 0.5
+        return Bounds(
+            grad_w=w.c**0.5 * inner.grad_w,
+            hess_ww=w.c * inner.hess_ww,
+            hess_ww_min=(w.least if inner.hess_ww_min > 0 else w.c) * inner.hess_ww_min,
+            cross=both * inner.cross,
+            hess_ll=lam.c * inner.hess_ll,
+            hess_ww_by_w=w.c * w.most * inner.hess_ww_by_w,
+            hess_ww_by_lam=w.c * lam.most * inner.hess_ww_by_lam,
+            cross_by_w=both * w.most * inner.cross_by_w,
+            cross_by_lam=both * lam.most * inner.cross_by_lam,
+        )
+
+
+_FIRST = np.array(0)  # the number of a space's only point
+
+
+@dataclass(frozen=True)
+class _Term:
+    """masks -> the quantity of f under them, with the masks' axis in front also where no mask enters it."""
+
+    dropout: Dropout
+    quantity: Callable[[Objective], Array]
+    own: int
+    lead: int
+
+    def __call__(self, masks: Any) -> Array:
+        ahead = self.dropout.masks.ahead(masks, self.lead - self.dropout.f.lead)
+        values = self.quantity(self.dropout.masked(ahead))
+        missing = 1 + self.lead + self.own - values.ndim
+        if not missing:
+            return values
+        count = len(masks[0])
+        return self.dropout.backend.broadcast(values, (count, *(1,) * (missing - 1), *values.shape))
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """Of masks with values 0 and s_i: s (coordinates), its largest entry, and the ends of p_i s_i²."""
+
+    s: np.ndarray
+    most: float
+    least: float
+    c: float
+
+    @classmethod
+    def of(cls, space: Bernoulli, scale: Scale) -> _Reach:
+        keep = space.of_coordinates(scale)
+        s = [1 / p if scale == "inverse" else int(p > 0) for p in keep]
+        square = [float(p * t * t) for p, t in zip(keep, s, strict=True)]
+        of_each = np.array([float(t) for t in s])
+        return cls(of_each, max(of_each, default=1.0), min(square, default=1.0), max(square, default=1.0))
+
+
+def dropout(
+    f: Objective, keep_prob: Any, *, groups: Any = None, scale: Scale = "none", site: Site = "weights"
+) -> Dropout:
+    """E f(m_λ λ, m_w w) as an objective.
+
+    Parameters
+    ----------
+    keep_prob : of the masks of w: a number, one number per mask variable, or a ``spaces.Bernoulli``; or
+        {"lam": …, "w": …} to mask λ too. What is not named is never masked.
+    groups : the mask variable of every coordinate, (d,) integers, or {"lam": …, "w": …}; by default one each.
+    scale : "none", m ∈ {0, 1}, or "inverse", m ∈ {0, 1/keep_prob}.
+    site : "weights", or "activations" for the hidden units of a network loss.
+
+    Raises ``BadInput``. Cost of an evaluation: 2^(number of mask variables) of f's, or one where f has a closed form.
+
+    >>> import refimpl as ri
+    >>> f = ri.zoo.quadratic.objective(ww=[[2.0, 1.0], [1.0, 2.0]], n=0)
+    >>> f.with_dropout(0.5).hess_ww(np.zeros(0), np.zeros(2)).dense().tolist()
+    [[1.0, 0.25], [0.25, 1.0]]
+    """
+    if scale not in ("none", "inverse") or site not in ("weights", "activations"):
+        raise BadInput(
+            "no such dropout",
+            measured=f"scale {scale!r}, site {site!r}",
+            required='scale "none" or "inverse", site "weights" or "activations"',
+            advice="the two documents scale differently: see refimpl.masks",
+        )
+    if site == "activations":
+        f.drop_units(1 + f.backend.zeros((f.units,)))  # refuses what has no hidden units
+    keep, grouped = _by_level(keep_prob, "keep_prob"), _by_level(groups, "groups")
+    if unknown := sorted(grouped.keys() - keep.keys()):
+        raise BadInput(
+            "groups without keep probabilities",
+            measured=", ".join(unknown),
+            required="a keep_prob for each",
+            advice='keep_prob={"lam": …, "w": …} masks both',
+        )
+    lam = _space(keep.get("lam"), grouped.get("lam"), f.n, "λ")
+    w = _space(keep.get("w"), grouped.get("w"), f.units if site == "activations" else f.d, "w")
+    for space in (lam, w):
+        space.of_coordinates(scale)
+    return Dropout(f, lam, w, scale, site, backend=f.backend)
+
+
+def _by_level(given: Any, name: str) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        return {"w": given}
+    if unknown := sorted(given.keys() - {"lam", "w"}):
+        raise BadInput(
+            f"{name} of what?", measured=", ".join(unknown), required="lam, w", advice="name the two variables so"
+        )
+    return dict(given)
+
+
+def _space(keep_prob: Any, groups: Any, coordinates: int, name: str) -> Bernoulli:
+    if keep_prob is None:
+        return Bernoulli((1,), (0,) * coordinates)
+    if isinstance(keep_prob, Bernoulli) and groups is None:
+        space = keep_prob
+    elif isinstance(keep_prob, Bernoulli):
+        raise BadInput(
+            "groups given twice",
+            measured="a Bernoulli space and groups",
+            required="one of them",
+            advice="the space has its own groups",
+        )
+    else:
+        one_each = range(coordinates) if np.ndim(keep_prob) == 0 else None
+        space = Bernoulli(keep_prob, one_each if groups is None else groups)
+    if space.coordinates != coordinates:
+        raise BadInput(
+            f"the masks of {name} do not fit",
+            measured=f"masks of {space.coordinates} coordinates",
+            required=f"{coordinates}",
+            advice="give one keep probability, one per coordinate, or groups that name every coordinate's variable",
+        )
+    return space
