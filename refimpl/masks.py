@@ -145,7 +145,10 @@ class Dropout(Objective):
     def _under(self, f: Objective, masks: Any) -> Objective:
         """Masks that are not random stand without the points' axes, so that what they leave alone is computed once."""
         spaces = (self.lam, self.w)
-        points = [s.ahead(m, self.f.lead) if s.free else s.points(_FIRST) for s, m in zip(spaces, masks, strict=True)]
+        points = [
+            s.ahead(m, self.f.lead) if s.free else s.points(_FIRST)
+            for s, m in zip(spaces, masks, strict=True)
+        ]
         lam, w = (s.mask(m, self.backend, self.scale) for s, m in zip(spaces, points, strict=True))
         if self.site == "activations":
             return Masked(f.drop_units(w), lam, 1 + self.backend.zeros((self.d,)), self.backend)
@@ -198,7 +201,9 @@ class Dropout(Objective):
     def hess_ww(self, lam: Array, w: Array) -> Operator:
         if self.closed is not None:
             return self.closed.hess_ww(lam, w)
-        return self._expected(lambda f: f.hess_ww(lam, w), (self.d, self.d), self.lead_of(lam, w), symmetric=True)
+        return self._expected(
+            lambda f: f.hess_ww(lam, w), (self.d, self.d), self.lead_of(lam, w), symmetric=True
+        )
 
     def cross(self, lam: Array, w: Array) -> Operator:
         if self.closed is not None:
@@ -346,7 +351,10 @@ def _by_level(given: Any, name: str) -> dict[str, Any]:
         return {"w": given}
     if unknown := sorted(given.keys() - {"lam", "w"}):
         raise BadInput(
-            f"{name} of what?", measured=", ".join(unknown), required="lam, w", advice="name the two variables so"
+            f"{name} of what?",
+            measured=", ".join(unknown),
+            required="lam, w",
+            advice="name the two variables so",
         )
     return dict(given)
 

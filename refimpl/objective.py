@@ -17,10 +17,7 @@ from refimpl.bounds import Bounds, MapBounds, Region
 from refimpl.errors import BadInput
 from refimpl.operators import Operator, identity
 from refimpl.spaces import Bernoulli, Indices, Space
-
-if TYPE_CHECKING:
-    from refimpl.masks import Dropout
-    from refimpl.spaces.bernoulli import Scale
+from refimpl.spaces.bernoulli import Scale
 
 Site = Literal["weights", "activations"]
 
@@ -112,7 +109,7 @@ class Objective(Movable, ABC):
 
     def with_dropout(
         self, keep_prob: Any, *, groups: Any = None, scale: Scale = "none", site: Site = "weights"
-    ) -> Dropout:
+    ) -> Objective:
         """E f(m_λ λ, m_w w) over random masks, exactly: again an objective, see :func:`refimpl.masks.dropout`."""
         from refimpl.masks import dropout
 
@@ -191,6 +188,10 @@ class Map(Movable, ABC):
     def space(self) -> Space:
         return Indices(1)
 
+    @property
+    def enumerated(self) -> int:
+        return 1
+
     def at(self, sample: Any) -> Map:
         return self
 
@@ -243,6 +244,10 @@ class DescentMap(Map):
     @property
     def space(self) -> Space:
         return self.lower.space
+
+    @property
+    def enumerated(self) -> int:
+        return self.lower.enumerated
 
     def at(self, sample: Any) -> DescentMap:
         return dataclasses.replace(self, lower=self.lower.at(sample))

@@ -83,6 +83,11 @@ class Problem(Movable):
     def space(self) -> Space:
         """The finite space over which the lower level, and so r, is an expectation."""
 
+    @property
+    @abstractmethod
+    def enumerated(self) -> int:
+        """How many masks one evaluation visits, at the level that visits more; 1 where nothing is enumerated."""
+
     @abstractmethod
     def at(self, sample: Any) -> Self:
         """The problem with the lower level at these points: Σ_k p_k problem.at(s_k).residual = residual."""
@@ -166,6 +171,10 @@ class BilevelProblem(Problem):
     def space(self) -> Space:
         return self.lower.space
 
+    @property
+    def enumerated(self) -> int:
+        return max(self.upper.enumerated, self.lower.enumerated)
+
     def at(self, sample: Any) -> BilevelProblem:
         return dataclasses.replace(self, lower=self.lower.at(sample))
 
@@ -226,6 +235,10 @@ class FixedPointProblem(Problem):
     def space(self) -> Space:
         return self.phi.space
 
+    @property
+    def enumerated(self) -> int:
+        return max(self.upper.enumerated, self.phi.enumerated)
+
     def at(self, sample: Any) -> FixedPointProblem:
         return dataclasses.replace(self, phi=self.phi.at(sample))
 
@@ -245,7 +258,8 @@ def _require_kept(masks: Bernoulli) -> None:
     if never:
         raise HypothesisViolated(
             "the lower level does not depend on a coordinate of w that is never kept: it is not strongly convex",
-            measured=f"keep_prob 0 at w{never[:5]}" + (f" and {len(never) - 5} more" if len(never) > 5 else ""),
+            measured=f"keep_prob 0 at w{never[:5]}"
+            + (f" and {len(never) - 5} more" if len(never) > 5 else ""),
             required="keep_prob > 0 on all of w (proposition 1: the modulus is p_min μ)",
             advice="leave these coordinates out of w, or keep them with a positive probability",
         )

@@ -41,7 +41,9 @@ def test_every_mask_once_with_its_probability(keep):
     assert len(rows) == len(literal) == 2 ** sum(0 < q < 1 for q in keep)
     floats = space.probabilities(index)
     for found, p in zip(floats, space.exact_probabilities(index), strict=True):
-        assert abs(Fraction(float(found)) - p) <= Fraction(2 * max(len(space.free), 1)) * Fraction(2) ** -52 * p
+        assert (
+            abs(Fraction(float(found)) - p) <= Fraction(2 * max(len(space.free), 1)) * Fraction(2) ** -52 * p
+        )
 
 
 @everywhere

@@ -21,14 +21,16 @@ CLONE = ROOT.parent
 ROOMS = (
     *("errors", "arrays"),
     *("operators", "spaces"),
-    *("bounds", "objective", "functions", "problem", "constants", "checks"),
-    *("datasets", "zoo"),
+    *("bounds", "objective", "masks", "functions", "problem", "constants", "checks"),
+    *("datasets", "zoo", "networks"),
     *("counting", "solvers"),
-    *("exact", "measure"),
+    *("exact", "moments", "measure"),
     "approximate",
+    "algorithms",
     "cli",
 )
 UPWARD = {  # from, to: why a lazy import up the stairs is right there
+    ("objective", "masks"): "objective.with_dropout(…) is a shorthand for the decorator, which is an objective",
     ("problem", "measure"): "problem.check(lam, w) is a shorthand for a function of the fifth floor",
 }
 THIRD_PARTIES = {  # who may import it, inside functions; NumPy alone is imported at the top of modules

@@ -48,7 +48,9 @@ def test_points_are_all_there_once_in_order_with_their_probabilities(name):
         seen += list(zip(*(c.tolist() for c in columns), strict=True))
         total += sum(probabilities)
         assert set(probabilities) == {Fraction(1, space.size)}
-        assert_rounded(space.probabilities(index), np.full(index.shape, 1 / space.size), terms=1 / space.size, count=3)
+        assert_rounded(
+            space.probabilities(index), np.full(index.shape, 1 / space.size), terms=1 / space.size, count=3
+        )
     assert seen == list(np.ndindex(*sizes))
     assert total == 1
 

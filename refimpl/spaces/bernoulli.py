@@ -128,10 +128,7 @@ class Bernoulli(Space):
         keep = self.of_coordinates(scale)
         weight = [1 / p if scale == "inverse" else Fraction(1) for p in keep]
         return [
-            [
-                (p if g == h else p * q) * s * t
-                for q, h, t in zip(keep, self.groups, weight, strict=True)
-            ]
+            [(p if g == h else p * q) * s * t for q, h, t in zip(keep, self.groups, weight, strict=True)]
             for p, g, s in zip(keep, self.groups, weight, strict=True)
         ]
 

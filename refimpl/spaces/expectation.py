@@ -62,9 +62,7 @@ def _sum(parts: Iterator[Array], backend: Backend) -> tuple[Array, Array]:
     return total, error
 
 
-def _watched(
-    parts: Iterator[tuple[Array, float]], space: Space, chunk: int
-) -> Iterator[tuple[Array, float]]:
+def _watched(parts: Iterator[tuple[Array, float]], space: Space, chunk: int) -> Iterator[tuple[Array, float]]:
     """The parts as they come; at the end their probabilities must sum to 1, to the rounding of each of them.
 
     A probability carries at most 2 eps for each factor of at least two points, a chunk's sum one eps per term.
