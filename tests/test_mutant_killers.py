@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from refimpl.bounds import Bounds, Region, best_step
 from refimpl.constants import Constants, around, constants
 from refimpl.objective import Map, descent_map
 from refimpl.operators import Operator
+from refimpl.spaces import Bernoulli, estimate
+from refimpl.zoo import quadratic
 from tests.zoo_things import THINGS
 
 N, FEATURES, CLASSES = 4, 2, 3
@@ -318,3 +321,36 @@ def test_a_matrix_wrong_in_batches_alone_is_seen_in_batches(monkeypatch: pytest.
 def test_a_gap_is_the_largest_difference() -> None:
     # kills: the mean difference, the signed one
     assert checks._gap(np.array([0.0, -3.0, 1.0]), np.zeros(3)) == 3.0
+
+
+def test_an_estimate_is_wider_for_more_entries():
+    """Bonferroni: with the same draws, 100 copies of a mean need the quantile of a hundredth of the risk."""
+
+    def wide(m):
+        return 1.0 * m[..., [0] * 100]
+
+    space = Bernoulli([0.5])
+    one, many = (estimate(space, f, np.random.default_rng(0), samples=99) for f in (lambda m: 1.0 * m, wide))
+    ratio = NormalDist().inv_cdf(1 - 0.01 / 200) / NormalDist().inv_cdf(1 - 0.01 / 2)
+    assert np.allclose(many.half_width / one.half_width[0], ratio, rtol=2**-40)  # the quantile's own accuracy
+
+
+def test_masked_points_lie_in_the_ball_that_bounds_take():
+    """What Dropout.bounds asks f for: a ball with every m∘w' in it, touched at the corners m ∈ {0, 1}^d of w."""
+    asked = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Spy(quadratic.Quadratic):
+        def bounds(self, region):
+            asked.append(region)
+            return super().bounds(region)
+
+    f = quadratic.objective(ww=np.eye(2), n=1)
+    spy = Spy(f.ww, f.lw, f.ll, f.w1, f.l1)
+    w = np.array([3.0, -4.0])
+    for scale, s in (("none", np.ones(2)), ("inverse", np.array([2.0, 4.0]))):
+        spy.with_dropout([0.5, 0.25], scale=scale).bounds(Region(np.zeros(1), w, 0.0, 0.5))
+        ball = asked[-1]
+        for m in np.ndindex(2, 2):
+            distance = np.linalg.norm(np.array(m) * s * w - ball.w)
+            assert np.isclose(distance + s.max() * 0.5, ball.w_radius, rtol=8 * 2.0**-52, atol=0)

@@ -39,8 +39,8 @@ def expect(
     if space.size > max_points:
         raise _too_large(space, f, max_points, chunk)
     parts = (executor.map if executor else map)(one_chunk, _chunks(space, chunk))
-    total, sure = _sum((values for values, _ in _watched(parts, space, chunk)), backend)
-    return total + sure
+    total, lost = _sum((values for values, _ in _watched(parts, space, chunk)), backend)
+    return total + lost
 
 
 def _chunks(space: Space, length: int) -> Iterator[np.ndarray]:
