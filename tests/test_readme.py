@@ -10,11 +10,11 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 OWN_LEVEL = next(block for block in BLOCKS if "from_function" in block)
 
 
-KINDS = (["bounded"], ["estimated", "bounded"], ["estimated"])  # what each block says that it prints
+KINDS = (["bounded"], ["estimated", "bounded"], ["bounded"], ["estimated"])  # what each block says that it prints
 
 
 @pytest.mark.parametrize(
-    ("block", "kinds"), list(zip(BLOCKS, KINDS, strict=True)), ids=["first", "digits", "own"]
+    ("block", "kinds"), list(zip(BLOCKS, KINDS, strict=True)), ids=["first", "digits", "dropout", "own"]
 )
 def test_block_runs(block, kinds, capsys):
     exec(compile(block, "README", "exec"), {"__name__": "readme"})
