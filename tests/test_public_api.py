@@ -20,16 +20,24 @@ PINNED = {
     "refimpl.approximate": {"Approximation", "forward", "implicit", "one_step", "reverse", "truncated"},
     "refimpl.arrays": {"Backend", "Factor", "backend", "factor", "factor_spd", "solve_spd", "to_numpy"},
     "refimpl.datasets": {
-        "Dataset", "corrupt_labels", "load_cifar10", "load_cifar100", "load_digits", "load_idx", "load_svhn",
+        "Dataset", "Episode", "EpisodeSampler", "corrupt_labels", "load_cifar10", "load_cifar100", "load_digits",
+        "load_idx", "load_svhn", "rotate_classes", "split_classes",
     },
     "refimpl.exact": {
         "Certificate", "Enclosure", "Hypergradient", "LowerSolution", "adjoint", "certify", "enclose",
         "exact_hypergradient", "hyperobjective_hessian", "solution_jacobian", "solve_lower",
     },
+    "refimpl.moments": {
+        "AffineStep", "Moments", "PackedStep", "Paths", "Relaxed", "Schedule", "Stationary", "affine_step", "curve",
+        "mean_and_second", "mean_square_curve", "paths", "spectral_radius", "stationary",
+    },
     "refimpl.solvers": {
         "Cholesky", "ConjugateGradient", "FixedPoint", "FixedPointAdjoint", "GradientDescent", "HeavyBall",
         "IdentityStart", "LU", "LinearSolution", "LinearSolver", "LowerSolver", "Neumann", "Newton", "NewtonCG",
         "NormalCG", "Run",
+    },
+    "refimpl.spaces": {
+        "Bernoulli", "CHUNK", "Estimate", "Indices", "Product", "Space", "covariance", "estimate", "expect",
     },
     "refimpl.zoo": {"degenerate", "logistic", "maps", "quadratic", "ridge", "uppers", "weighted_softmax"},
 }  # fmt: skip
