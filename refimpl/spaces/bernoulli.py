@@ -28,8 +28,9 @@ class Bernoulli(Space):
     keep_prob: a number for every variable, or one number each (a Fraction stays exact, a float is taken exactly);
     groups: the variable of every coordinate, by default one each.
 
-    A probability is the product of its variables' own, each rounded once: its relative error is at most
-    2 eps × the free variables. (A sum of logarithms would lose |log P| eps.)
+    A probability is the product of its variables' own, in extended precision where the platform has it: rounding is
+    then a single one, else at most 2 eps × the free variables, which masks with equally many ones share, so that it
+    does not average out. (A sum of logarithms would lose |log P| eps.)
 
     >>> space = Bernoulli(0.5, groups=(0, 0, 1))
     >>> space.size, space.mask(space.points(np.arange(4)), Backend()).tolist()
@@ -79,8 +80,8 @@ class Bernoulli(Space):
         return rows
 
     def probabilities(self, index: np.ndarray) -> np.ndarray:
-        kept, dropped = (np.array([float(p) for p in row]) for row in self._pairs)
-        return np.asarray(np.prod(np.where(self._bits(index), kept, dropped), axis=-1))
+        kept, dropped = (np.array([_extended(p) for p in row], dtype=np.longdouble) for row in self._pairs)
+        return np.asarray(np.prod(np.where(self._bits(index), kept, dropped), axis=-1), dtype=np.float64)
 
     def exact_probabilities(self, index: np.ndarray) -> list[Fraction]:
         kept, dropped = self._pairs
@@ -131,6 +132,11 @@ class Bernoulli(Space):
             [(p if g == h else p * q) * s * t for q, h, t in zip(keep, self.groups, weight, strict=True)]
             for p, g, s in zip(keep, self.groups, weight, strict=True)
         ]
+
+
+def _extended(p: Fraction) -> np.longdouble:
+    """p to more than double precision, where the platform has more."""
+    return np.longdouble(float(p)) + np.longdouble(float(p - Fraction(float(p))))
 
 
 def _some(where: list[int]) -> str:
