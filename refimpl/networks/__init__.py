@@ -1,0 +1,9 @@
+"""Multi-layer perceptrons with explicit first and second derivatives, and their losses as objectives f(λ, w)."""
+
+from refimpl.networks.activations import ACTIVATIONS as ACTIVATIONS
+from refimpl.networks.activations import Activation as Activation
+from refimpl.networks.mlp import MLP as MLP
+from refimpl.networks.objective import NetworkLoss as NetworkLoss
+from refimpl.networks.objective import loss as loss
+from refimpl.networks.shared import SharedLoss as SharedLoss
+from refimpl.networks.shared import shared as shared
