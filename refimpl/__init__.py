@@ -1,8 +1,12 @@
 """refimpl: exact hypergradients, exact dropout moments, and the means to check others against them."""
 
+from refimpl import algorithms as algorithms
 from refimpl import approximate as approximate
 from refimpl import exact as exact
+from refimpl import moments as moments
+from refimpl import networks as networks
 from refimpl import solvers as solvers
+from refimpl import spaces as spaces
 from refimpl import zoo as zoo
 from refimpl.checks import check_derivatives as check_derivatives
 from refimpl.exact import Hypergradient as Hypergradient

@@ -14,8 +14,13 @@ import refimpl
 ROOT = Path(refimpl.__file__).parent
 PINNED = {
     "refimpl": {
-        "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "approximate",
-        "check_derivatives", "exact", "exact_hypergradient", "from_function", "map_from_function", "solvers", "zoo",
+        "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "algorithms", "approximate",
+        "check_derivatives", "exact", "exact_hypergradient", "from_function", "map_from_function", "moments", "networks",
+        "solvers", "spaces", "zoo",
+    },
+    "refimpl.algorithms": {
+        "Algorithm", "Diverged", "Draws", "DropoutFSLA", "FSLA", "FSLAState", "FixedLambda", "Joint", "Run", "State",
+        "WholeState", "fixed_lambda", "run", "whole_state",
     },
     "refimpl.approximate": {"Approximation", "forward", "implicit", "one_step", "reverse", "truncated"},
     "refimpl.arrays": {"Backend", "Factor", "backend", "factor", "factor_spd", "solve_spd", "to_numpy"},
@@ -31,13 +36,14 @@ PINNED = {
         "AffineStep", "Moments", "PackedStep", "Paths", "Relaxed", "Schedule", "Stationary", "affine_step", "curve",
         "mean_and_second", "mean_square_curve", "paths", "spectral_radius", "stationary",
     },
+    "refimpl.networks": {"ACTIVATIONS", "Activation", "MLP", "NetworkLoss", "SharedLoss", "loss", "shared"},
     "refimpl.solvers": {
         "Cholesky", "ConjugateGradient", "FixedPoint", "FixedPointAdjoint", "GradientDescent", "HeavyBall",
         "IdentityStart", "LU", "LinearSolution", "LinearSolver", "LowerSolver", "Neumann", "Newton", "NewtonCG",
         "NormalCG", "Run",
     },
     "refimpl.spaces": {
-        "Bernoulli", "CHUNK", "Estimate", "Indices", "Product", "Space", "covariance", "estimate", "expect",
+        "Bernoulli", "CHUNK", "Estimate", "Indices", "Minibatch", "Product", "Space", "covariance", "estimate", "expect",
     },
     "refimpl.zoo": {"degenerate", "logistic", "maps", "quadratic", "ridge", "uppers", "weighted_softmax"},
 }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -169,6 +168,8 @@ def _norm(problem: Problem, x: Array) -> Any:
 
 @functools.cache  # reading the metadata takes longer than a small hypergradient
 def _versions() -> tuple[tuple[str, str], ...]:
+    import importlib.metadata  # here: it takes a tenth of the time of `import refimpl`
+
     found = []
     for name in ("refimpl", "numpy", "scipy", "python-flint"):
         try:

@@ -74,10 +74,22 @@ class Bernoulli(Space):
         return ((index[..., None] >> shifts) & 1).astype(bool)
 
     def points(self, index: np.ndarray) -> np.ndarray:
-        rows = np.empty((*index.shape, self.variables), dtype=bool)
-        rows[...] = [p == 1 for p in self.keep_prob]
-        rows[..., list(self.free)] = self._bits(index)
+        return self._rows(self._bits(index))
+
+    def _rows(self, free: np.ndarray) -> np.ndarray:
+        """Points from the free variables' values (..., free)."""
+        rows = np.empty((*free.shape[:-1], self.variables), dtype=bool)
+        rows[...] = self._sure
+        rows[..., self._free] = free
         return rows
+
+    @cached_property
+    def _sure(self) -> np.ndarray:
+        return np.array([p == 1 for p in self.keep_prob], dtype=bool)
+
+    @cached_property
+    def _free(self) -> np.ndarray:
+        return np.array(self.free, dtype=np.int64)
 
     def probabilities(self, index: np.ndarray) -> np.ndarray:
         kept, dropped = (np.array([_extended(p) for p in row], dtype=np.longdouble) for row in self._pairs)
@@ -91,23 +103,31 @@ class Bernoulli(Space):
         ]
 
     @cached_property
+    def _kept(self) -> np.ndarray:
+        return np.array([float(self.keep_prob[g]) for g in self.free])
+
+    @cached_property
     def _pairs(self) -> tuple[list[Fraction], list[Fraction]]:
         """p and 1 − p of the free variables."""
         kept = [self.keep_prob[g] for g in self.free]
         return kept, [1 - p for p in kept]
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return np.asarray(rng.random((*shape, self.variables)) < [float(p) for p in self.keep_prob])
+        return self._rows(rng.random((*shape, self._free.size)) < self._kept)
 
     def ahead(self, points: Any, lead: int) -> Any:
         return points.reshape(*points.shape[:-1], *(1,) * lead, self.variables)
 
     def mask(self, points: Any, backend: Backend, scale: Scale = "none") -> Array:
         """What multiplies each coordinate, (..., coordinates): 0 or 1, or (``"inverse"``) 0 or 1/keep_prob."""
-        mask = backend.asarray(np.asarray(points)[..., list(self.groups)])
+        mask = backend.asarray(np.asarray(points)[..., self._covers])
         if scale == "none" or all(p == 1 for p in self.keep_prob):
             return mask
         return mask * self._inverse(backend)
+
+    @cached_property
+    def _covers(self) -> np.ndarray:
+        return np.array(self.groups, dtype=np.int64)
 
     def _inverse(self, backend: Backend) -> Array:
         return backend.asarray([backend.scalar(1 / p) for p in self.of_coordinates("inverse")])

@@ -1,0 +1,212 @@
+"""What every bilevel algorithm is: a state machine whose randomness is a finite space, and the loop that runs it.
+
+    state = algorithm.init(problem, lam)
+    sample = algorithm.space(problem, state.k).sample(rng, replicates)
+    state = algorithm.step(problem, state, sample)          # a function: everything random is in the sample
+
+Since ``step`` is deterministic given the sample, one source serves the run (samples drawn), the exact expectation
+(the space enumerated) and the moment recursion (``refimpl.algorithms.exact``). Axes of the sample's points are leading
+axes of the state: the replicates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from refimpl.arrays import Backend
+from refimpl.arrays.backend import Array
+from refimpl.counting import counted
+from refimpl.errors import BadInput, NotConverged
+from refimpl.problem import BilevelProblem
+from refimpl.solvers.lower import overflow_allowed, require_count, require_finite
+from refimpl.spaces import Space
+
+
+@dataclass(frozen=True, eq=False)  # eq=False: arrays have no single truth value
+class State:
+    """After k iterations: λ (..., n), the lower iterate w (..., d), the adjoint's iterate v (..., d); and more."""
+
+    k: int
+    lam: Array
+    w: Array
+    v: Array
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """Its arrays by name, in the order of the fields; without those that the algorithm does not use (None)."""
+        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: value for name, value in fields if name != "k" and value is not None}
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        return tuple(np.broadcast_shapes(*(x.shape[:-1] for x in self.arrays.values())))
+
+    def broadcast(self, B: Backend, leading: tuple[int, ...]) -> Self:
+        """The same state in every replicate: all arrays with these leading axes."""
+        return dataclasses.replace(
+            self, **{name: B.broadcast(x, (*leading, x.shape[-1])) for name, x in self.arrays.items()}
+        )
+
+    def sizes(self, names: Sequence[str]) -> dict[str, int]:
+        """The length of these arrays."""
+        return {name: int(self.arrays[name].shape[-1]) for name in names}
+
+    def vector(self, B: Backend, names: Sequence[str]) -> Array:
+        """These arrays one after the other, (..., their sizes' sum)."""
+        arrays = self.broadcast(B, self.leading).arrays
+        return B.concat([arrays[name] for name in names])
+
+    def with_vector(self, x: Array, names: Sequence[str]) -> Self:
+        """The state with x, as ``vector`` returns it, in these arrays."""
+        parts, begin = {}, 0
+        for name, size in self.sizes(names).items():
+            parts[name] = x[..., begin : begin + size]
+            begin += size
+        return dataclasses.replace(self, **parts)
+
+
+class Algorithm(ABC):
+    """A bilevel algorithm; its hyperparameters are the fields of a frozen dataclass."""
+
+    source: ClassVar[str]
+    warm_start: ClassVar[tuple[bool, bool]]  # does it keep w, does it keep v, from one λ to the next?
+
+    @abstractmethod
+    def init(self, problem: BilevelProblem, lam: Any, w: Any = None, v: Any = None) -> State:
+        """The state before the first iteration; w and v are the origin unless given. Raises ``BadInput``."""
+
+    @abstractmethod
+    def space(self, problem: BilevelProblem, k: int = 0) -> Space:
+        """Everything random in iteration k, as one finite space."""
+
+    @abstractmethod
+    def step(self, problem: BilevelProblem, state: State, sample: Any) -> State:
+        """Iteration ``state.k`` at a point of its space, whose axes are leading axes of the new state."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Where a run ended, and what it recorded on the way.
+
+    state: the last one; ``run`` goes on from it. times: the k recorded, trajectory: those arrays of the state, each
+    (times, ..., size). counts: derivative calls (keys of ``refimpl.counting``), data and mask pairs drawn per replicate
+    (``lower.data``, ``lower.masks``, ``upper.data``, ``upper.masks``). interrupted: stopped by Ctrl-C.
+    """
+
+    state: Any
+    times: tuple[int, ...]
+    trajectory: dict[str, Array]
+    counts: dict[str, int]
+    interrupted: bool
+
+
+class Diverged(NotConverged):
+    """The iterates are no longer finite; ``result`` is the ``Run`` until then."""
+
+    result: Run | None = None
+
+
+def run(
+    algorithm: Algorithm,
+    problem: BilevelProblem,
+    start: Any,
+    *,
+    steps: int,
+    rng: np.random.Generator,
+    replicates: tuple[int, ...] = (),
+    every: int = 1,
+    keep: tuple[str, ...] = ("lam",),
+    callback: Callable[[Any], object] | None = None,
+) -> Run:
+    """``steps`` iterations from ``start``: λ (..., n), or the state of an earlier run, which is gone on with.
+
+    Parameters
+    ----------
+    replicates : leading axes added to the start's; every entry of the leading axes draws its own randomness.
+    every : the state is recorded at the start, then every so many iterations, then at the end.
+    keep : names of the state's arrays to record.
+    callback : called with every state recorded after the start.
+
+    Ctrl-C ends the run early: what was computed is returned. Raises ``BadInput``, ``HypothesisViolated`` where λ leaves
+    the problem's set, and ``Diverged``, which holds what was computed. Both are looked for where states are recorded.
+
+    >>> import refimpl as ri
+    >>> from refimpl.algorithms import FSLA
+    >>> problem = ri.zoo.quadratic.random(n=2, d=3, seed=0)
+    >>> found = run(FSLA(delta=0.1), problem, problem.start(), steps=3, rng=np.random.default_rng(0), replicates=(5,))
+    >>> found.trajectory["lam"].shape, found.counts["lower.grad_w"]
+    ((4, 5, 2), 3)
+    """
+    for value, name, least in ((steps, "steps", 0), (every, "every", 1)):
+        require_count(value, name, least=least)
+    B = problem.backend
+    state = start if isinstance(start, State) else algorithm.init(problem, start)
+    state = state.broadcast(B, _leading(state, replicates))
+    if unknown := sorted(set(keep) - state.arrays.keys()):
+        raise BadInput(
+            "the state has no such array",
+            measured=", ".join(unknown),
+            required=", ".join(state.arrays),
+            advice="keep names what to record",
+        )
+    watched, tally = counted(problem)
+    assert isinstance(watched, BilevelProblem)
+    records: list[tuple[int, dict[str, Array]]] = []
+
+    def recorded() -> None:
+        if not (records and records[-1][0] == state.k):
+            records.append((state.k, {name: state.arrays[name] for name in keep}))
+
+    def result(interrupted: bool = False) -> Run:
+        recorded()
+        stacked = {name: B.xp.stack([r[name] for _, r in records]) for name in keep}
+        return Run(state, tuple(k for k, _ in records), stacked, dict(sorted(tally.items())), interrupted)
+
+    recorded()
+    try:
+        with overflow_allowed():
+            for i in range(1, steps + 1):
+                sample = algorithm.space(problem, state.k).sample(rng, state.leading)
+                state = algorithm.step(watched, state, sample)
+                if i % every == 0 or i == steps:
+                    recorded()
+                    _require_sound(problem, state)
+                    if callback is not None:
+                        callback(state)
+    except KeyboardInterrupt:
+        return result(interrupted=True)
+    except Diverged as e:
+        e.result = result()
+        raise
+    return result()
+
+
+def _leading(state: State, replicates: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return tuple(np.broadcast_shapes(replicates, state.leading))
+    except (ValueError, TypeError):
+        raise BadInput(
+            "the replicates do not fit the start",
+            measured=f"replicates {replicates!r}, leading axes {state.leading}",
+            required="a tuple of lengths that broadcasts with the start's leading axes",
+            advice="leave replicates out to go on with a state",
+        ) from None
+
+
+def _require_sound(problem: BilevelProblem, state: State) -> None:
+    """Finite, and λ inside its set."""
+    for name, x in state.arrays.items():
+        try:
+            require_finite(problem.backend, x, f"{name} after iteration {state.k}")
+        except NotConverged as e:
+            raise Diverged(
+                e.what, measured=e.measured, required=e.required, advice="take shorter steps"
+            ) from None
+    if problem.domain is not None:
+        problem.domain.require(state.lam, problem.backend)

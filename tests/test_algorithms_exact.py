@@ -1,0 +1,269 @@
+"""Exact moments of FSLA and Algorithm 1 on quadratics: against every path, a batched run, and formulas of the bias."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools as it
+from fractions import Fraction
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+import refimpl as ri
+from refimpl.algorithms import FSLA, DropoutFSLA, fixed_lambda, whole_state
+from refimpl.arrays import backend, to_numpy
+from refimpl.errors import BadInput, HypothesisViolated
+from refimpl.problem import BilevelProblem
+from refimpl.zoo import logistic, quadratic, ridge
+from tests.algorithm_things import algorithm_1
+from tests.backends import on_cpu
+
+Q = backend("rational")
+ENTRIES = {
+    "lower": {"ww": [[2.0, 1.0], [1.0, 2.0]], "lw": [[1.0, -0.5]], "w1": [0.5, -1.0]},
+    "upper": {
+        "ww": [[1.0, 0.5], [0.5, 1.0]],
+        "lw": [[0.25, 1.0]],
+        "ll": [[4.0]],
+        "w1": [1.0, 0.5],
+        "l1": [-2.0],
+    },
+}
+TWO = BilevelProblem(*(quadratic.objective(**ENTRIES[level]) for level in ("upper", "lower")))
+ONE = BilevelProblem(
+    quadratic.objective(ww=[[1.0]], lw=[[0.5]], ll=[[3.0]], w1=[1.0], l1=[-1.0]),
+    quadratic.objective(ww=[[2.0]], lw=[[1.0]], w1=[-1.0]),
+)
+KEEP = {"lower": Fraction(4, 5), "upper": Fraction(2, 3)}
+LAM = np.array([0.5])
+EVERY_USE = list(it.product(("shared", "fresh", "fresh-cross"), ("new", "old")))
+every_use = pytest.mark.parametrize(("randomness", "reading"), EVERY_USE)
+
+
+def constant(randomness="shared", reading="new", **changed):
+    sizes = {"delta": Fraction(1, 5), "gamma": Fraction(3, 4), "beta": Fraction(1, 2), "eta": Fraction(5, 2)}
+    return FSLA(**{**sizes, "schedule": "constant", "randomness": randomness, "reading": reading, **changed})
+
+
+def every_sample(algorithm, problem):
+    space = algorithm.space(problem)
+    index = np.arange(space.size)
+    points = [space.points(np.asarray(i)) for i in index]
+    return list(zip(points, space.exact_probabilities(index), strict=True))
+
+
+# -- against every path --------------------------------------------------------------------------------------------
+@every_use
+@pytest.mark.parametrize("schedule", ["sqrt", "constant"])
+def test_the_whole_state_against_every_path(randomness, reading, schedule):
+    """Mean and second moment of (λ, w, v, d), equal in rationals to Algorithm 1 written out on every path of samples.
+
+    Kills: a mask shared where it must be independent and the reverse, the first iteration's rule in later ones,
+    probabilities forgotten, the mean's outer product for the second moment, the previous v left out for "old".
+    """
+    problem = ONE.with_dropout(**KEEP).to(Q)
+    a, steps = constant(randomness, reading, schedule=schedule), 3 if randomness == "shared" else 2
+    start = [Q.asarray(np.array([x])) for x in (0.5, 1.0, -1.0)]
+    joint = whole_state(a, problem, *start, steps=steps).curve(steps)
+    totals = [dict.fromkeys(joint.sizes, 0) for _ in range(steps)]
+    seconds = [0] * steps
+    samples = every_sample(a, problem)
+    for path in it.product(samples, repeat=steps):
+        p = Q.scalar(np.prod([q for _, q in path]))
+        history = algorithm_1(problem, *start, [s for s, _ in path], a, number=Q.scalar)
+        for k, (lam, w, v, d) in enumerate(history):
+            for name, x in (("lam", lam), ("w", w), ("v", v), ("d", d)):
+                totals[k][name] += p * x
+            seconds[k] += p * np.concatenate([lam, w, v, d])[:, None] * np.concatenate([lam, w, v, d])
+    names = ("lam", "w", "v", "d")
+    for k in range(steps):
+        assert all((joint.mean(name)[k + 1] == totals[k][name]).all() for name in names)
+        found = np.block([[joint.second(x, y)[k + 1] for y in names] for x in names])
+        assert (found == seconds[k]).all()
+
+
+@pytest.mark.parametrize("reading", ["new", "old"])
+def test_a_held_lam_against_every_path(reading):
+    """Errors about w(λ), the adjoint and ∇F̄(λ), with two coordinates and a minibatch; rationals, two iterations."""
+    problem = (
+        dataclasses.replace(TWO, lower=_two_terms(TWO.lower))
+        .with_dropout(lower=KEEP["lower"], upper=None)
+        .to(Q)
+    )
+    a, lam = constant(reading=reading, lower_batch=1), Q.asarray(LAM)
+    exact = ri.exact_hypergradient(problem, lam)
+    w0, v0 = Q.asarray(np.array([1.0, 2.0])), Q.asarray(np.array([-1.0, 0.5]))
+    joint = fixed_lambda(a, problem, lam).curve(2, w0, v0)
+    squares, bias = [0, 0], 0
+    samples = every_sample(a, problem)
+    assert len(samples) == 8
+    for first, second in it.product(samples, repeat=2):
+        p, w, v = Q.scalar(first[1] * second[1]), w0, v0
+        for sample in (first[0], second[0]):
+            ((_, w, v, d),) = algorithm_1(problem, lam, w, v, [sample], a, number=Q.scalar)
+        squares[0] += p * ((w - exact.w) @ (w - exact.w))
+        squares[1] += p * ((v - exact.v) @ (v - exact.v))
+        bias = bias + p * (d - exact.value)
+    assert [joint.mean_square(name)[2] for name in ("w", "v")] == squares
+    assert (joint.mean("d")[2] == bias).all()
+    assert (joint.mean("d")[0] == 0).all()
+
+
+def _two_terms(f):
+    """Two different terms whose mean is f."""
+    shift = np.array([[[0.5, 0.0], [0.0, -0.5]]])
+    both = {name: np.concatenate([getattr(f, name)] * 2) for name in ("ww", "lw", "ll", "w1", "l1")}
+    return dataclasses.replace(f, **{**both, "ww": np.concatenate([f.ww + shift, f.ww - shift])})
+
+
+# -- against a batched run -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("randomness", "reading"), [("shared", "new"), ("fresh", "old"), ("fresh-cross", "new")]
+)
+def test_a_batched_run_is_inside_its_interval(randomness, reading):
+    """99.9 % for all numbers at once (Bonferroni), 4000 replicates, decaying steps, minibatches."""
+    steps, replicates = 12, 4000
+    problem = dataclasses.replace(ONE, lower=_two_rows(ONE.lower)).with_dropout(lower=0.8, upper=0.7)
+    a = DropoutFSLA(delta=0.4, eta=2, randomness=randomness, reading=reading, lower_batch=2)
+    joint = whole_state(a, problem, LAM, steps=steps).curve(steps)
+    done = ri.algorithms.run(
+        a, problem, LAM, steps=steps, rng=np.random.default_rng(11), replicates=(replicates,), every=steps
+    )
+    numbers = []
+    for name in ("lam", "w", "v", "d"):
+        x = done.state.arrays[name][:, 0]
+        numbers += [(x, joint.mean(name)[-1][0]), (x * x, joint.mean_square(name)[-1])]
+    numbers.append((done.state.w[:, 0] * done.state.v[:, 0], joint.second("w", "v")[-1][0, 0]))
+    quantile = NormalDist().inv_cdf(1 - 0.001 / (2 * len(numbers)))
+    for sampled, true in numbers:
+        half_width = quantile * sampled.std(ddof=1) / replicates**0.5
+        assert abs(sampled.mean() - true) <= half_width
+
+
+def _two_rows(f):
+    both = {name: np.concatenate([getattr(f, name)] * 2) for name in ("ww", "lw", "ll", "w1", "l1")}
+    return dataclasses.replace(f, **{**both, "w1": f.w1 + np.array([[1.0], [-1.0]])})
+
+
+# -- what shared masks do ------------------------------------------------------------------------------------------
+@every_use
+def test_the_bias_of_the_direction(randomness, reading):
+    """At rest E h − ∇F̄(λ) is β_k Cov(C, H)v + β_kγ_k Cov(C, F_ww ∇_wG(w(λ))) where cross derivative and v share draws.
+
+    Everywhere else it is 0, exactly. Kills: a mask shared where it must be independent, the readings exchanged.
+    """
+    problem = TWO.with_dropout(**KEEP).to(Q)
+    a, lam = constant(randomness, reading), Q.asarray(LAM)
+    settled = fixed_lambda(a, problem, lam)
+    found, exact = settled.stationary(), settled.exact
+    assert all((found.mean(name) == 0).all() for name in ("w", "v"))
+    if (randomness, reading) != ("shared", "new"):
+        return _nothing(found)
+    _, gamma, beta, _ = (Q.scalar(x) for x in a.sizes(0))
+    f, F_ww = problem.lower.f, problem.upper.hess_ww(lam, exact.w).dense()
+    expected = 0
+    for bits in it.product((0, 1), repeat=2):
+        p = Q.scalar(np.prod([KEEP["lower"] if b else 1 - KEEP["lower"] for b in bits]))
+        m = np.array(bits)
+        H, C = m[:, None] * f.ww[0] * m, f.lw[0] * m
+        gradient = m * (f.ww[0] @ (m * exact.w) + f.lw[0].T @ lam + f.w1[0])
+        expected = expected + p * C @ (beta * H @ exact.v + beta * gamma * F_ww @ gradient)
+    mean = problem.lower
+    at_means = mean.cross(lam, exact.w) @ (beta * (mean.hess_ww(lam, exact.w) @ exact.v))  # E∇_wG = 0 at w(λ)
+    assert (found.mean("d") == expected - at_means).all()
+    assert (found.mean("d") != 0).all()
+    return None
+
+
+def _nothing(found):
+    assert (found.mean("d") == 0).all()
+
+
+@every_use
+def test_where_lam_settles(randomness, reading):
+    """∇F̄(E λ) = −b/η_k, b the bias at E λ: no step size removes it, as b has a factor β_k; 0 wherever b is."""
+    problem = ONE.with_dropout(**KEEP).to(Q)
+    rests = []
+    for delta in (Fraction(1, 5), Fraction(1, 20)):
+        a = constant(randomness, reading, delta=delta)
+        lam = whole_state(a, problem, Q.asarray(LAM)).stationary().mean("lam")
+        slope = ri.exact_hypergradient(problem, lam).value
+        bias = fixed_lambda(a, problem, lam).stationary().mean("d")
+        assert (slope == -bias / Q.scalar(a.sizes(0)[3])).all()
+        assert (slope != 0).all() == ((randomness, reading) == ("shared", "new"))
+        rests.append(float(Fraction(int(slope[0].p), int(slope[0].q))))
+    if any(rests):
+        assert 0.5 < rests[1] / rests[0] < 2  # a quarter of the step leaves the error as it is
+
+
+def test_the_floor_of_the_lower_iterate():
+    """H = [[2, 1], [1, 2]], a = (1, −½), p = 0.8, γ_k = 0.1: E‖w − w̄‖² settles at 0.00506431 (dropout-bilevel)."""
+    H = np.array([[2.0, 1.0], [1.0, 2.0]])
+    lower = quadratic.objective(ww=H, w1=-H @ [1.0, -0.5], n=0)
+    problem = BilevelProblem(quadratic.objective(ww=np.zeros((2, 2)), n=0), lower)
+    noisy = problem.with_dropout(lower=Fraction(4, 5), upper=None).to(Q)
+    a = FSLA(delta=Fraction(1, 10), schedule="constant")
+    floor = fixed_lambda(a, noisy, Q.asarray(np.zeros(0))).stationary().mean_square("w")
+    assert round(float(Fraction(int(floor.p), int(floor.q))), 8) == 0.00506431
+    still = fixed_lambda(a, problem.to(Q), Q.asarray(np.zeros(0))).stationary()
+    assert still.mean_square("w") == still.mean_square("v") == 0
+
+
+@on_cpu
+def test_floats_round_the_rationals(place):
+    """Allowed: what rounding each entry of the recursion may do, (points + D²) eps per iteration, times their sizes."""
+    problem = TWO.with_dropout(**KEEP)
+    a, times = constant(delta=0.2, gamma=0.75, beta=0.5, eta=2.5), 6
+    floats = fixed_lambda(a, place.move(problem), place.array(LAM))
+    exact = fixed_lambda(a, problem.to(Q), Q.asarray(LAM))
+    for name in ("w", "v", "d"):
+        rounded, true = (to_numpy(r.curve(times).mean_square(name)) for r in (floats, exact))
+        points, D = floats.recursion.points, floats.recursion.D
+        sizes = np.abs(to_numpy(exact.curve(times).moments.homogeneous)).max()
+        assert np.abs(rounded - true).max() <= 10 * times * (points + D**2) * 2.0**-52 * sizes
+
+
+def test_a_decaying_schedule_is_prepared():
+    problem = ONE.with_dropout(**KEEP)
+    a = FSLA(delta=0.4)
+    held = fixed_lambda(a, problem, LAM, steps=3)
+    once = fixed_lambda(a.frozen(0), problem, LAM)
+    assert (held.curve(1).mean_square("w") == once.curve(1).mean_square("w")).all()
+    assert held.curve(3).mean_square("w")[3] != once.curve(3).mean_square("w")[3]
+    assert whole_state(a, problem, LAM, steps=1).curve(0).moments.mean.shape == (1, 5)
+    for ask in (lambda: fixed_lambda(a, problem, LAM), lambda: whole_state(a, problem, LAM)):
+        with pytest.raises(BadInput, match="step sizes of how many"):
+            ask()
+    with pytest.raises(BadInput, match="nothing is stationary"):
+        held.stationary()
+    with pytest.raises(BadInput, match="not so many steps"):
+        held.curve(4)
+    with pytest.raises(BadInput, match="steps must be"):
+        fixed_lambda(a, problem, LAM, steps=0)
+
+
+# -- where it is not affine ----------------------------------------------------------------------------------------
+def test_a_cross_derivative_that_depends_on_w():
+    """Ridge: h is not affine in (w, v), but w and v are; with λ moving nothing is."""
+    problem = ridge.random(d=2, rows=4, seed=0)
+    lam, a = problem.start(), FSLA(delta=0.05, schedule="constant", lower_batch=1)
+    with pytest.raises(HypothesisViolated, match="not an affine map"):
+        fixed_lambda(a, problem, lam)
+    found = fixed_lambda(a, problem, lam, direction=False).stationary()
+    assert found.mean_square("w") > 0
+    with pytest.raises(HypothesisViolated, match="not an affine map"):
+        whole_state(a, problem, lam)
+
+
+def test_what_is_not_polynomial_or_projected():
+    problem = logistic.random(d=2, rows=4, seed=0)
+    with pytest.raises(HypothesisViolated, match="not an affine map"):
+        fixed_lambda(FSLA(delta=0.05, schedule="constant"), problem, problem.start(), direction=False)
+    with pytest.raises(HypothesisViolated, match="projection"):
+        fixed_lambda(DropoutFSLA(delta=0.05, schedule="constant", r=1e6), ONE, LAM)
+
+
+def test_too_long_a_step_does_not_settle():
+    with pytest.raises(HypothesisViolated, match="do not settle"):
+        fixed_lambda(constant(delta=5), ONE.with_dropout(**KEEP), LAM).stationary()
