@@ -1,0 +1,1 @@
+"""Claims of "Dropout methods for bilevel training task"."""
