@@ -60,6 +60,7 @@ def describe(claim: Claim) -> dict[str, Any]:
         "printed": claim.printed,
         "hypotheses": [{"name": hypothesis.name, "tex": hypothesis.tex} for hypothesis in claim.hypotheses],
         "grade": claim.grade,
+        "registration": claim.registration,
         "notes": claim.notes,
     }
 

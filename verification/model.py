@@ -330,6 +330,8 @@ class Claim:
     printed form and gives ``corrected``. ``loose`` says why no mutated formula can break the bound.
     ``curve(instance)`` returns the data of the plot: a dict ``x, predicted, measured`` (equally long) and
     optionally ``xlabel, ylabel, logx, logy``; it is drawn for the equality case, else for the worst instance.
+    Where nothing is predicted, ``lines`` (name -> values) stands for ``predicted, measured``.
+    ``registration`` is the file that fixed an experiment before its result was recorded, relative to the clone.
     """
 
     id: str
@@ -350,6 +352,7 @@ class Claim:
     loose: str | None = None
     curve: Callable[[Any], Mapping[str, Any]] | None = None
     budget: Budget = field(default_factory=Budget)
+    registration: str | None = None
     notes: str = ""
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 _INK, _ALLOWED, _MEASURED, _VIOLATED = "#37414d", "#2563a8", "#c2410c", "#b91c1c"
+_MANY = (("#37414d", "o"), ("#2563a8", "s"), ("#c2410c", "^"), ("#15803d", "D"), ("#7e3fb5", "v"))
 _SPAN = 1e18  # of an axis: what lies further below is drawn on its edge
 _TINY = 1e-290  # what no axis can show: drawn as zero, and so is its inverse as the largest number
 _FEWEST = 5  # instances above 0 that make a cloud: all zero, or one counterexample, is better said in words
@@ -47,7 +49,7 @@ class Picture:
 def picture(data: Mapping[str, Any]) -> Picture | None:
     """The figure of ``verification.ledger.figure``'s data; None when there is nothing to see."""
     if data["kind"] == "curve":
-        return _curve(data)
+        return _lines(data) if "lines" in data else _curve(data)
     positive = sum(value > _TINY for value in data["observed"])
     return _cloud(data["allowed"], data["observed"]) if positive >= _FEWEST else None
 
@@ -68,6 +70,23 @@ def _curve(data: Mapping[str, Any]) -> Picture:
     span = f"{data['xlabel']} from {min(x):.4g} to {max(x):.4g}"
     alt = f"{data['ylabel']} against {span}: measured at most the predicted at {below} of {len(x)} points"
     return Picture(uri, alt, f"{data['ylabel']}: predicted (line) and measured (points)")
+
+
+def _lines(data: Mapping[str, Any]) -> Picture:
+    """Several measured lines; the marks tell them apart without colours."""
+    x, lines = data["x"], data["lines"]
+    marks: Any = {"markersize": 3.5, "markevery": max(1, len(x) // 10)}
+    with rc_context(_STYLE):
+        figure, axes = _axes(data["xlabel"], data["ylabel"])
+        for (name, values), (colour, mark) in zip(lines.items(), itertools.cycle(_MANY), strict=False):
+            axes.plot(x, values, color=colour, marker=mark, linewidth=1.3, label=name, **marks)
+        axes.set_xscale("log" if data["logx"] and min(x) > 0 else "linear")
+        axes.set_yscale("log" if data["logy"] and min(map(min, lines.values())) > 0 else "linear")
+        axes.legend()
+        uri = _uri(figure)
+    ends = "; ".join(f"{name} from {values[0]:.4g} to {values[-1]:.4g}" for name, values in lines.items())
+    alt = f"{data['ylabel']} against {data['xlabel']} from {x[0]:.4g} to {x[-1]:.4g}: {ends}"
+    return Picture(uri, alt, f"{data['ylabel']} against {data['xlabel']}")
 
 
 def _cloud(allowed: list[float], observed: list[float]) -> Picture:

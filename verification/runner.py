@@ -112,7 +112,10 @@ def versions() -> dict[str, str]:
 
 
 def fingerprint(module: str, *, level: str, seed: int) -> str:
-    """Names the sources (claim's package, refimpl, verification), level, seed and versions of a result."""
+    """Names the sources (claim's package, refimpl, verification), level, seed and versions of a result.
+
+    Experiments and their registrations are sources of the modules whose claims have one.
+    """
     source = Path(str(sys.modules[module].__file__))
     here = Path(__file__).parent
     shared = [
@@ -120,7 +123,9 @@ def fingerprint(module: str, *, level: str, seed: int) -> str:
         *(here / "claims").glob("*.py"),
         *Path(str(refimpl.__file__)).parent.rglob("*.py"),
     ]
-    own = source.parent.rglob("*.py") if module.startswith(f"{CLAIMS}.") else [source]
+    own = [*source.parent.rglob("*.py")] if module.startswith(f"{CLAIMS}.") else [source]
+    if any(claim.registration for claim in getattr(sys.modules[module], "CLAIMS", ())):
+        own += [path for path in (here / "experiments").iterdir() if path.suffix in (".py", ".toml")]
     digest = hashlib.sha256(json.dumps([level, seed, versions()]).encode())
     for path in sorted({*shared, *own}):
         content = hashlib.sha256(path.read_bytes()).hexdigest()

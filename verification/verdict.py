@@ -216,14 +216,17 @@ def _figure(claim: Claim, shown: Outcome) -> dict[str, Any] | None:
     params = json.loads(key)
     with strictly(f"drawing the curve on {key}"):
         data = dict(claim.curve(claim.build(params)))
-        lines = {name: [float(value) for value in data[name]] for name in ("x", "predicted", "measured")}
-        if not lines["x"] or len({len(values) for values in lines.values()}) != 1:
-            raise ValueError("x, predicted and measured are empty or differ in length")
+        named = dict(data["lines"]) if "lines" in data else {n: data[n] for n in ("predicted", "measured")}
+        drawn = {name: [float(value) for value in values] for name, values in named.items()}
+        lines = {"x": [float(value) for value in data["x"]], **drawn}
+        if not lines["x"] or not drawn or len({len(values) for values in lines.values()}) != 1:
+            raise ValueError(f"x, {' and '.join(drawn)} are empty or differ in length")
         if not all(math.isfinite(value) for values in lines.values() for value in values):
             raise ValueError("the curve holds a number that is not finite")
         axes = {name: str(data.get(name, name[0])) for name in ("xlabel", "ylabel")}
         return {
-            **lines,
+            "x": lines["x"],
+            **({"lines": drawn} if "lines" in data else drawn),
             **axes,
             **{name: bool(data.get(name, False)) for name in ("logx", "logy")},
             "params": params,

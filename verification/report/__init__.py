@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from verification.coverage import DOCUMENTS
+from verification.experiments.registration import history
 from verification.hunt import canonical
 from verification.ledger import slack
 from verification.model import GRADES, VERDICTS
@@ -49,7 +50,7 @@ def render(ledger: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) 
         lstrip_blocks=True,
     )
     filters = {"typeset": typeset, "canonical": canonical, "slack": slack, "number": number, "slug": slug}
-    environment.filters.update(filters, share=share, wrapping=wrapping, evidence=_evidence)
+    environment.filters.update(filters, share=share, wrapping=wrapping, evidence=_evidence, commits=_commits)
     claims = ledger["claims"]
     counts = Counter(claim["verdict"] for claim in claims)
     return environment.get_template("template.html").render(
@@ -88,6 +89,23 @@ def number(value: Any) -> str:
 def share(value: float | None) -> str:
     """A share in per cent; None (above a bound of 0) in words."""
     return "more than all" if value is None else f"{100 * value:.4g}\N{NO-BREAK SPACE}%"
+
+
+def _commits(claim: Mapping[str, Any]) -> Iterator[str]:
+    """What fixed a registered experiment, and what recorded its result: both commits, asked of git now."""
+    known = history(claim["registration"], claim["id"])
+    if known.unknown:
+        yield f"The commits of registration and result cannot be named: {known.unknown}."
+        return
+    if known.registered is None:
+        yield "The registration is not committed."
+    else:
+        since = ", and not committed as it is now" if known.changed else ""
+        yield f"Last changed by commit {known.registered.short} of {known.registered.date}{since}."
+    if known.recorded is None:
+        yield "No result is committed to the record."
+    else:
+        yield f"Its result was recorded by commit {known.recorded.short} of {known.recorded.date}."
 
 
 def _evidence(claim: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,130 @@
+"""Registrations: what an experiment asks, runs and decides by, in a file that is committed before the result is."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from refimpl.errors import BadInput
+
+FOLDER = Path(__file__).parent
+CLONE = FOLDER.parents[1]
+RECORDED = "verification/recorded.toml"
+REQUIRED = ("question", "data", "seeds", "networks", "algorithm", "statistic", "decision", "pilot")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The content of ``<name>.toml``; ``path`` is relative to the clone, with slashes."""
+
+    name: str
+    content: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        return f"{FOLDER.relative_to(CLONE).as_posix()}/{self.name}.toml"
+
+    def __getitem__(self, key: str) -> Any:
+        return self.content[key]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.content["seeds"])
+
+
+@functools.cache  # a file that is not changed while its experiment runs
+def load(name: str) -> Registration:
+    """The registration of that name; ``BadInput`` when something that it must fix is missing."""
+    with (FOLDER / f"{name}.toml").open("rb") as file:
+        content = tomllib.load(file)
+    if missing := [key for key in REQUIRED if key not in content]:
+        raise BadInput(
+            f"{name}.toml registers too little",
+            measured=f"no {', '.join(missing)}",
+            required=", ".join(REQUIRED),
+            advice="what is not fixed before the run may be chosen after it",
+        )
+    if shared := sorted(set(content["seeds"]) & set(content["pilot"]["seeds"])):
+        raise BadInput(
+            f"{name}.toml registers seeds that its pilot runs have seen",
+            measured=shared,
+            required="disjoint seeds",
+            advice="register seeds that nothing has been tried on",
+        )
+    return Registration(name, content)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit's full hash and its author's date, YYYY-MM-DD."""
+
+    id: str
+    date: str
+
+    @property
+    def short(self) -> str:
+        return self.id[:12]
+
+
+@dataclass(frozen=True)
+class History:
+    """The commit that last changed a registration, and the one that recorded the claim's result; None: there is none.
+
+    ``unknown`` says why nothing can be known (no clone, no git), else it is empty; ``changed``: the file differs from
+    its last commit.
+    """
+
+    registered: Commit | None = None
+    recorded: Commit | None = None
+    changed: bool = False
+    unknown: str = ""
+
+
+def history(path: str, claim_id: str, *, clone: Path = CLONE) -> History:
+    """Asks git in ``clone``; three processes, some milliseconds each."""
+    if not (clone / ".git").exists():
+        return History(unknown="this is no git clone")
+    try:
+        registered = _commit(clone, "--", path)
+        changed = bool(_git(clone, "status", "--porcelain", "--", path))
+        return History(registered, recorded(claim_id, clone=clone), changed)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return History(unknown=f"git cannot be asked: {error}")
+
+
+def recorded(claim_id: str, *, clone: Path = CLONE) -> Commit | None:
+    """The commit that last changed a line of the claim's full result in the record."""
+    if not _git(clone, "ls-tree", "HEAD", "--", RECORDED):
+        return None
+    lines = _git(clone, "show", f"HEAD:{RECORDED}").splitlines()  # as committed: -L counts lines there
+    header = f'[full."{claim_id}"]'
+    if header not in lines:
+        return None
+    first = lines.index(header) + 1
+    own = next((i for i, line in enumerate(lines[first:]) if not line.strip()), len(lines) - first)
+    return _commit(clone, "-s", f"-L{first},{first + own}:{RECORDED}")
+
+
+def is_ancestor(first: Commit, second: Commit, *, clone: Path = CLONE) -> bool:
+    """Whether ``second`` came after ``first``."""
+    done = subprocess.run(
+        ["git", "merge-base", "--is-ancestor", first.id, second.id],
+        cwd=clone,
+        check=False,
+        capture_output=True,
+    )
+    return done.returncode == 0 and first.id != second.id
+
+
+def _commit(clone: Path, *selection: str) -> Commit | None:
+    found = _git(clone, "log", "-1", "--format=%H %as", *selection).split()
+    return Commit(*found) if found else None
+
+
+def _git(clone: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=clone, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
