@@ -617,6 +617,9 @@ def test_a_dear_claim_shows_its_last_full_result(tmp_path, capsys):
     assert "not refuted (not rerun)" in output
     (claim,) = json.loads((tmp_path / "ledger.json").read_text())["claims"]
     assert (claim["rerun"], claim["verdict"], claim["instances"]) == (False, "not refuted", 30)
+    assert claim["worst"] is not None  # with its evidence, and its plot
+    assert claim["controls"]
+    assert "data:image" in (tmp_path / "index.html").read_text()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", claim["recorded"]["date"])
     assert f"numpy {np.__version__}" in claim["recorded"]["versions"]
     assert "Not rerun at this level; last full result of" in (tmp_path / "index.html").read_text()

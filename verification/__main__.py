@@ -235,18 +235,24 @@ def _run(
 ) -> int:
     _check_folders(args)
     todo = runner.tasks(chosen, level=args.level, seed=args.seed, options=args.options)
-    known = record.load(args.recorded)
+    known, evidence = record.load(args.recorded), record.load_evidence(args.recorded)
+    results: dict[str, Any] = {}
     entries, figures, seconds = {}, {}, {}
     for item in chosen:
-        last = record.expected(known, item.claim.id, args.level, dear=True)
-        entries[item.claim.id] = ledger.not_rerun(
-            item.claim, last, level=args.level, seed=args.seed, options=args.options
+        name = item.claim.id
+        last = record.expected(known, name, args.level, dear=True)
+        kept = evidence.get(name, {}) if item.claim.budget.quick is None else {}
+        entries[name] = ledger.not_rerun(
+            item.claim, last, kept.get("claim"), level=args.level, seed=args.seed, options=args.options
         )
+        if last and "figure" in kept:
+            figures[name] = kept["figure"]
     console.print(
         f"{len(todo)} claims, level {args.level}, seed {args.seed}, jobs {args.jobs}", highlight=False
     )
     with _follow(console, len(todo)) as report:
         for task, result, reused in runner.run(todo, out=args.results, jobs=args.jobs, resume=args.resume):
+            results[task.claim_id] = {key: result[key] for key in ("claim", "figure")}
             claim = entries[task.claim_id] = result["claim"]
             figures[task.claim_id], seconds[task.claim_id] = result["figure"], result["seconds"]
             took = "kept" if reused else f"{result['seconds']:.1f} s"
@@ -265,12 +271,14 @@ def _run(
     if args.out != args.results:
         console.print(f"a selection: {args.results / 'index.html'} is left as it is", markup=False)
     if args.record is not None:
+        dear = [item.claim.id for item in chosen if item.claim.budget.quick is None]
         new = record.updated(
             known, whole["claims"], level=args.level, reason=args.record, known_ids=claims, versions=versions,
-            dear=[item.claim.id for item in chosen if item.claim.budget.quick is None],
+            dear=dear,
             date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         )  # fmt: skip
         record.save(new, args.recorded)
+        record.save_evidence(args.recorded, results, dear=dear, known_ids=claims)
         console.print(f"recorded in {args.recorded}: {args.record}", markup=False)
         known = new
     return _compare(

@@ -65,11 +65,21 @@ def describe(claim: Claim) -> dict[str, Any]:
     }
 
 
+EVIDENCE = ("worst", "lowered", "attained", "controls", "counterexample", "corrected")
+
+
 def not_rerun(
-    claim: Claim, recorded: dict[str, Any] | None, *, level: str, seed: int, options: Sequence[str] = ()
+    claim: Claim,
+    recorded: dict[str, Any] | None,
+    evidence: dict[str, Any] | None,
+    *,
+    level: str,
+    seed: int,
+    options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The object of a claim too dear for this level: its last recorded full result, or *undecided*."""
+    """The object of a claim too dear for this level: its last full result with its evidence, or *undecided*."""
     last = recorded or {}
+    shown = {name: evidence[name] for name in EVIDENCE} if last and evidence else {}
     return {
         **describe(claim),
         "verdict": last.get("verdict", "undecided"),
@@ -89,6 +99,7 @@ def not_rerun(
         "counterexample": None,
         "corrected": _corrected(claim, None),
         "command": shlex.join([*command(claim, options), "--level", "full", "--seed", str(seed)]),
+        **shown,
     }
 
 

@@ -93,6 +93,30 @@ def updated(
     return new
 
 
+def evidence_path(path: Path) -> Path:
+    """Where the evidence of claims too dear for quick lies: beside the record."""
+    return path.with_name(f"{path.stem}_evidence.json")
+
+
+def load_evidence(path: Path) -> dict[str, dict[str, Any]]:
+    """Claim id -> {"claim": its object, "figure": data of its plot}, of the full run that recorded it."""
+    beside = evidence_path(path)
+    found: dict[str, dict[str, Any]] = json.loads(beside.read_text("utf-8")) if beside.exists() else {}
+    return found
+
+
+def save_evidence(
+    path: Path, results: Mapping[str, Mapping[str, Any]], *, dear: Iterable[str], known_ids: Iterable[str]
+) -> None:
+    """Keep the results of these claims too, and drop those of claims that no longer exist."""
+    alive, costly = set(known_ids), set(dear)
+    fresh = {key: dict(value) for key, value in results.items() if key in costly}
+    kept = {key: value for key, value in (load_evidence(path) | fresh).items() if key in alive}
+    if kept or evidence_path(path).exists():
+        text = json.dumps(kept, ensure_ascii=False, indent=1, sort_keys=True)
+        write_text(evidence_path(path), f"{text}\n")
+
+
 def save(record: Record, path: Path = DEFAULT) -> None:
     """Write the record: levels, ids and fields sorted."""
     lines = [_HEADER]

@@ -114,7 +114,8 @@ def _evidence(claim: Mapping[str, Any]) -> Iterator[str]:
         known = claim["recorded"]
         if known:
             yield f"Not rerun at this level; last full result of {known['date']} with {known['versions']}."
-        return
+        if claim["worst"] is None:
+            return
     rejected = f" ({claim['rejected']} rejected by a hypothesis)" if claim["rejected"] else ""
     count = claim["instances"]
     yield f"{count} instance{'' if count == 1 else 's'} tried{rejected}."
