@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.harness import one_thread
 
-MODULES = ("benchmarks.import_time", "benchmarks.hyper_cleaning")
+MODULES = ("benchmarks.import_time", "benchmarks.hyper_cleaning", "benchmarks.enumeration")
 FIGURES = Path(__file__).with_name("figures.md")
 
 

@@ -8,8 +8,8 @@ Two scalings, and this is the one place where they are told apart: ``"none"``, m
 ``"inverse"``, m/p ∈ {0, 1/p}, has E[m/p] = 1 and is dropout-flatness's. p is always a keep probability.
 Two sites: ``"weights"``, the masks multiply the coordinates of w (a network's unit with its row of weights and bias);
 ``"activations"``, they multiply the outputs of hidden units. For masks 0 or 1 they agree exactly where the activation
-has a(0) = 0, and for masks 0 or 1/p where also a(cz) = c a(z) for c >= 0 (linear, ReLU, leaky ReLU); a ridge on w, which
-only the first site masks, apart.
+has a(0) = 0, for masks 0 or 1/p where also a(cz) = c a(z) for c >= 0 (linear, ReLU, leaky ReLU); only the first
+masks a ridge on w.
 """
 
 from __future__ import annotations

@@ -36,7 +36,11 @@ PINNED = {
         "AffineStep", "Moments", "PackedStep", "Paths", "Relaxed", "Schedule", "Stationary", "affine_step", "curve",
         "mean_and_second", "mean_square_curve", "paths", "spectral_radius", "stationary",
     },
-    "refimpl.networks": {"ACTIVATIONS", "Activation", "MLP", "NetworkLoss", "SharedLoss", "loss", "shared"},
+    "refimpl.networks": {
+        "ACTIVATIONS", "Activation", "ExpectedLoss", "MLP", "NetworkLoss", "SharedLoss", "expected_one_hidden", "loss",
+        "shared",
+    },
+    "refimpl.networks.one_hidden": {"ExpectedLoss", "expected_one_hidden"},
     "refimpl.solvers": {
         "Cholesky", "ConjugateGradient", "FixedPoint", "FixedPointAdjoint", "GradientDescent", "HeavyBall",
         "IdentityStart", "LU", "LinearSolution", "LinearSolver", "LowerSolver", "Neumann", "Newton", "NewtonCG",

@@ -5,5 +5,7 @@ from refimpl.networks.activations import Activation as Activation
 from refimpl.networks.mlp import MLP as MLP
 from refimpl.networks.objective import NetworkLoss as NetworkLoss
 from refimpl.networks.objective import loss as loss
+from refimpl.networks.one_hidden import ExpectedLoss as ExpectedLoss
+from refimpl.networks.one_hidden import expected_one_hidden as expected_one_hidden
 from refimpl.networks.shared import SharedLoss as SharedLoss
 from refimpl.networks.shared import shared as shared
