@@ -40,7 +40,6 @@ PINNED = {
         "ACTIVATIONS", "Activation", "ExpectedLoss", "MLP", "NetworkLoss", "SharedLoss", "expected_one_hidden", "loss",
         "shared",
     },
-    "refimpl.networks.one_hidden": {"ExpectedLoss", "expected_one_hidden"},
     "refimpl.solvers": {
         "Cholesky", "ConjugateGradient", "FixedPoint", "FixedPointAdjoint", "GradientDescent", "HeavyBall",
         "IdentityStart", "LU", "LinearSolution", "LinearSolver", "LowerSolver", "Neumann", "Newton", "NewtonCG",
