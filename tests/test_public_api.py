@@ -15,8 +15,8 @@ ROOT = Path(refimpl.__file__).parent
 PINNED = {
     "refimpl": {
         "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "algorithms", "approximate",
-        "check_derivatives", "exact", "exact_hypergradient", "from_function", "map_from_function", "moments", "networks",
-        "solvers", "spaces", "zoo",
+        "check_derivatives", "exact", "exact_hypergradient", "from_function", "map_from_function", "moments",
+        "networks", "solvers", "spaces", "zoo",
     },
     "refimpl.algorithms": {
         "Algorithm", "Diverged", "Draws", "DropoutFSLA", "FSLA", "FSLAState", "FixedLambda", "Joint", "Run", "State",
@@ -46,7 +46,8 @@ PINNED = {
         "NormalCG", "Run",
     },
     "refimpl.spaces": {
-        "Bernoulli", "CHUNK", "Estimate", "Indices", "Minibatch", "Product", "Space", "covariance", "estimate", "expect",
+        "Bernoulli", "CHUNK", "Estimate", "Indices", "Minibatch", "Product", "Space", "covariance", "estimate",
+        "expect",
     },
     "refimpl.zoo": {"degenerate", "logistic", "maps", "quadratic", "ridge", "uppers", "weighted_softmax"},
 }  # fmt: skip

@@ -185,7 +185,7 @@ CLAIMS = (
         "fresh",
         ["fresh"],
         added,
-        title="v approaches the mean adjoint: independent draws",
+        title="Towards the mean adjoint: one step of v with independent draws",
         statement=BOUND
         + r"with $x = \beta\bar\mu$, $N = V_A + V_b$, $\bar V^k = v^k - \bar v(\lambda_{k-1})$",
         controls=(
@@ -205,7 +205,7 @@ CLAIMS = (
         "shared",
         ["shared", "fresh-cross"],
         at_worst,
-        title="v approaches the mean adjoint: one draw for the w-step and the v-step",
+        title="Towards the mean adjoint: one step of v that shares its draw with the step of w",
         statement=BOUND
         + r"with $x = \beta\bar\mu$, $N = (\sqrt{V_A} + \sqrt{V_b})^2$, $\bar V^k = v^k - \bar v(\lambda_{k-1})$",
         controls=(
