@@ -192,7 +192,7 @@ CLAIMS = (
     ),
     Claim(
         id="dropout-bilevel/prop-1-derivatives@ten-variables",
-        title="The same for larger polynomials, up to ten mask variables",
+        title="Derivatives of the masked objective: polynomials of up to ten mask variables",
         source="dropout-bilevel, proposition 1",
         statement=r"\nabla\bar G(W) = E[M\nabla G(MW)],\qquad \nabla^2\bar G(W) = E[M\nabla^2G(MW)M]",
         strategy=st.fixed_dictionaries(

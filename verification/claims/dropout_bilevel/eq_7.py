@@ -199,7 +199,7 @@ CLAIMS = (
     ),
     Claim(
         id="dropout-bilevel/eq-7@analytic",
-        title="The same for tanh and the centred sigmoid",
+        title="Masked rows are masked outputs: tanh and the centred sigmoid",
         source="dropout-bilevel, (6), (7) and assumption 1",
         statement=r"m_i \circ a_i(w_ih) = a_i\left(\mathrm{diag}(m_i)\,w_ih\right)",
         hypotheses=(VANISHES,),

@@ -89,7 +89,7 @@ def certified(target: Fraction) -> Callable[[dict[str, Any]], Measurement]:
 CLAIMS = (
     Claim(
         id="dropout-bilevel/theorem-2@lipschitz",
-        title="The same with an upper level whose gradient is bounded",
+        title="Masked hypergradients stay away from zero: an upper level of bounded gradient",
         source=SOURCE + ", derived here",
         statement=r"$$F = \sqrt{1+(\lambda_1+\lambda_2-1)^2},\ p \ge \tfrac13: \quad E\|\nabla F_M(\lambda)\|^2 \ge "
         r"\frac{2p^2(1-p)}{1+5p} \text{ for every } \lambda$$",
