@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from refimpl.networks import ACTIVATIONS
 from refimpl.zoo.quadratic import Quadratic
-from tests.mutants import command, generate, patch, table, zoo
+from tests.mutants import command, generate, networks, patch, table, zoo
 from tests.mutants.model import Mutant, Noticed, Outcome, Unusable
 from tests.mutants.run import baseline, collected, in_forks, judged, resolved, run
 
@@ -27,9 +28,16 @@ from functools import cached_property
 from refimpl.objective import Movable
 
 FACTOR = 0.5
+TABLE = {"one": 1}
 
 def helper(x):
     return x.max() / 2
+
+def loose(x):
+    total = []
+    for i in range(3):
+        total.append(x * i)
+    return total
 
 def unused(x):
     return x + 1
@@ -160,6 +168,14 @@ def test_patterns_name_tests() -> None:
     ("qualname", "old", "new", "probe", "before", "after"),
     [
         ("FACTOR", "0.5", "1.5", lambda m: m.FACTOR, 0.5, 1.5),
+        (
+            "TABLE",
+            "1",
+            "2",
+            lambda m, held=[]: held.append(m.TABLE) or held[0]["one"],
+            1,
+            2,
+        ),  # imported before
         ("Family.third", "1 / 3", "3 / 3", lambda m: m.Family().third, 1 / 3, 1.0),
         ("Family.seven", "7", "70", lambda m: m.Family().seven, 7, 70),
         ("Family.eight", "8", "80", lambda m: m.Family().eight, 8, 80),
@@ -210,6 +226,9 @@ def test_the_mutants_of_a_known_source(toy: types.ModuleType) -> None:
     assert not changed & {"unused", "Family.lead"}  # no formula, sizes
     assert not any("lam > 0" in text or "lam - 1" in text or "0 + 1 ->" in text for _, text in found)
     assert not any(text.startswith("0.0 ->") for _, text in found)
+    assert "loose" not in changed
+    also = {(c.where, f"{c.old} -> {c.new}") for c in generate.changes(toy, ("loose",))}
+    assert also - found == {("loose", "x * i -> x"), ("loose", "x * i -> i")}  # in a loop, in a call
 
 
 def test_each_generated_mutant_changes_its_module_and_nothing_else(toy: types.ModuleType) -> None:
@@ -225,7 +244,7 @@ def test_every_row_of_the_table_fits_the_source_and_names_tests() -> None:
     rows = table.rows()
     ids = collected(sorted({test.partition("::")[0] for row in rows for test in row.tests}))
     for row in rows:
-        compile(patch.replaced(row.target, row.old, row.new), row.name, "exec")
+        assert patch.replaced(row.target, row.old, row.new), row.name  # it parses
         assert resolved(row.tests, ids), row.name
 
 
@@ -238,8 +257,34 @@ def test_every_family_is_mutated_and_judged() -> None:
     assert {m.__name__ for m in zoo.modules()} >= {m.target.partition(":")[0] for m in mutants}
 
 
+def test_every_formula_of_the_networks_is_mutated_and_judged() -> None:
+    found = networks.mutants()
+    changed = {m.target for m in found}
+    for name in (
+        "forward:gradient",
+        "forward:Forward.hessian",
+        "losses:_covariance",
+        "shared:SharedLoss.cross",
+    ):
+        assert f"refimpl.networks.{name}" in changed
+    functions = {f.__name__ for a in ACTIVATIONS.values() for f in (a.value, a.first, a.second)}
+    assert {f"refimpl.networks.activations:{name}" for name in functions} <= changed
+    assert all(m.tests and m.judge for m in found)
+    assert len({m.name for m in found}) == len(found)
+    for name in functions:  # a formula is judged by losses that use it
+        used = [
+            a
+            for a, row in ACTIVATIONS.items()
+            if name in {f.__name__ for f in vars(row).values() if callable(f)}
+        ]
+        assert {loss.partition(",")[0] for loss in networks.losses_with(name)} == set(used)
+    assert networks.losses_with("_covariance") == tuple(
+        f"{a}, softmax, {end}" for a in ("tanh", "linear") for end in ("one hidden, weighted", "shared")
+    )
+
+
 def test_reasons_name_mutants_and_say_why() -> None:
-    everything = {m.name for m in zoo.mutants()}
+    everything = {m.name for m in (*zoo.mutants(), *networks.mutants())}
     assert set(command.reasons()) <= everything
     assert all(len(reason) > 20 for reason in command.reasons().values())
 

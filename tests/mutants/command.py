@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.mutants import table, zoo
+from tests.mutants import networks, table, zoo
 from tests.mutants.model import Mutant, Outcome
 from tests.mutants.run import LIMIT, baseline, collected, resolved, run
 
@@ -22,7 +22,7 @@ REASONS = Path(__file__).with_name("equivalents.toml")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the selected mutants; 0 if every one is killed or has a reason on file, 1 if not, 2 for a bad call."""
     options = _parser().parse_args(arguments)
-    everything = [*table.mutants(), *zoo.mutants()]
+    everything = [*table.mutants(), *zoo.mutants(), *networks.mutants()]
     selected = [m for m in everything if re.search(options.only, m.name)]
     if not selected:
         print(f"no mutant matches {options.only!r}; --list shows all {len(everything)}", file=sys.stderr)
@@ -73,7 +73,7 @@ def _mistakes(mutants: Sequence[Mutant]) -> list[str]:
 
 
 def _run(selected: Sequence[Mutant], jobs: int, limit: float) -> list[tuple[Mutant, Outcome]]:
-    """One line per mutant of the table, one per formula of the zoo, and one per survivor."""
+    """One line per mutant of the table, one per generated formula, and one per survivor."""
     outcomes: list[tuple[Mutant, Outcome]] = []
     known = reasons()
     left = Counter(_group(m) for m in selected)

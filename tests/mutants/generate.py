@@ -10,13 +10,15 @@ from __future__ import annotations
 import ast
 import copy
 import types
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from refimpl.objective import Movable
-from tests.mutants.patch import source_of
+from tests.mutants.model import Mutant
+from tests.mutants.patch import install, source_of
 
-STRUCTURE = {"__post_init__", "n", "d", "lead", "leading", "space"}  # shapes and sizes, no formulas
+STRUCTURE = {"__post_init__", "n", "d", "lead", "leading", "space", "head"}  # shapes and sizes, no formulas
 UNARY = {
     "exp",
     "log",
@@ -51,6 +53,7 @@ FIRST_ONLY = {
     "logsumexp",
     "take",
 }
+NO_REDUCTION = {"output", "_output"}  # a loss of the output: its mean is that of y given the scores
 NO_FORMULA = {"zeros", "eye", "ones", "Indices", "indices", "replace", "range", "isinstance"}
 FLIPPED: dict[type, type] = {
     ast.Add: ast.Sub,
@@ -90,12 +93,38 @@ class Change:
 Path = tuple[tuple[str, int | None], ...]
 
 
-def changes(module: types.ModuleType) -> list[Change]:
-    """All changes of the formulas of a zoo module: methods of its classes, and the functions that these call."""
+Judges = tuple[Callable[[], None], tuple[str, ...]]  # a check in this process, and tests for what it accepts
+
+
+def mutants_of(
+    module: types.ModuleType, judges: Callable[[Change], Judges], also: tuple[str, ...] = ()
+) -> list[Mutant]:
+    """Every change of the module's formulas as a mutant, with what judges it; arguments as for ``changes``."""
+    short, times, found = module.__name__.rpartition(".")[2], Counter[str](), []
+    for change in changes(module, also):
+        name = f"{short}.{change.where}: {change.old} -> {change.new}"
+        times[name] += 1
+        if times[name] > 1:
+            name += f" (#{times[name]})"
+        found.append(_mutant(name, change, *judges(change)))
+    return found
+
+
+def _mutant(name: str, change: Change, judge: Callable[[], None], tests: tuple[str, ...]) -> Mutant:
+    target = f"{change.module.__name__}:{change.qualname}"
+    formula = f"{change.old} -> {change.new}"
+    return Mutant(name, formula, target, lambda: install(target, change.tree()), tests, judge)
+
+
+def changes(module: types.ModuleType, also: tuple[str, ...] = ()) -> list[Change]:
+    """All changes of a module's formulas: methods of its movable classes and of ``also``, and the functions they use.
+
+    ``also`` names classes, functions and tables of functions that hold formulas too.
+    """
     tree = ast.parse(source_of(module))
     found: list[Change] = []
     seen: set[tuple[str, str]] = set()
-    for qualname, path, statement in formulas(tree, module):
+    for qualname, path, statement in formulas(tree, module, also):
         for where, at, old, new in _in_definition(statement, qualname, path):
             key = (where + str(at), ast.dump(new))
             if key not in seen and ast.dump(old) != ast.dump(new):
@@ -104,12 +133,16 @@ def changes(module: types.ModuleType) -> list[Change]:
     return found
 
 
-def formulas(tree: ast.Module, module: types.ModuleType) -> Iterator[tuple[str, Path, ast.stmt]]:
+def formulas(
+    tree: ast.Module, module: types.ModuleType, also: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Path, ast.stmt]]:
     """(name, place, definition) of each method and constant of a class, and of what they use of the module."""
     top = {name: (i, s) for i, s in enumerate(tree.body) for name in _defined(s)}
-    waiting: list[ast.AST] = []
+    waiting: list[ast.AST] = [ast.Name(name) for name in also if name in top]
     for i, statement in enumerate(tree.body):
-        if isinstance(statement, ast.ClassDef) and issubclass(getattr(module, statement.name), Movable):
+        if isinstance(statement, ast.ClassDef) and (
+            statement.name in also or issubclass(getattr(module, statement.name), Movable)
+        ):
             for j, member in enumerate(statement.body):
                 names = _defined(member)
                 if names and not set(names) & STRUCTURE:
@@ -170,6 +203,10 @@ def _in_body(
                 yield from _in_expression(s.test, where, (*at, ("test", None)))
                 yield from _in_body(s.body, where, at, numbers)
                 yield from _in_body(s.orelse, where, at, numbers, "orelse")
+        elif isinstance(s, ast.For):
+            yield from _in_body(s.body, where, at, numbers)
+        elif isinstance(s, ast.Expr) and isinstance(s.value, ast.Call):  # found.append(formula)
+            yield from _in_expression(s.value, where, (*at, ("value", None)))
         elif isinstance(s, ast.Return) and s.value is not None:
             value: Path = (*at, ("value", None))
             if numbers and not isinstance(s.value, ast.UnaryOp) and not _is_zero(s.value):
@@ -265,7 +302,9 @@ def _changed(e: ast.expr) -> Iterator[ast.expr]:
             yield orelse
         case ast.Attribute(value, "T"):
             yield value
-        case ast.Attribute(value, "mean"):  # a reduction by another name: `mean = backend.mean`
+        case ast.Attribute(value, "mean") if not _is_loss(
+            value
+        ):  # a reduction by another name: `mean = backend.mean`
             yield ast.Attribute(value, "sum", ast.Load())
         case ast.Call():
             yield from _changed_call(e)
@@ -294,13 +333,18 @@ def _is_zero(e: ast.expr) -> bool:
     return False
 
 
+def _is_loss(e: ast.expr) -> bool:
+    return (e.attr if isinstance(e, ast.Attribute) else getattr(e, "id", "")) in NO_REDUCTION
+
+
 def _changed_call(call: ast.Call) -> Iterator[ast.expr]:
     name = _called(call)
     if name == "mT" and call.args:
         yield call.args[0]
     if name in UNARY and call.args and not (name == "max" and len(call.args) > 1):
         yield call.args[0]
-    if name in SWAPPED and (isinstance(call.func, ast.Attribute) or name in {"min", "max"}):
+    named = isinstance(call.func, ast.Attribute) and not _is_loss(call.func.value)
+    if name in SWAPPED and (named or name in {"min", "max"}):
         new = copy.copy(call)
         new.func = copy.copy(call.func)
         setattr(new.func, "attr" if isinstance(call.func, ast.Attribute) else "id", SWAPPED[name])

@@ -42,3 +42,11 @@ class Noticed(Exception):
 
 class Unusable(Exception):
     """The mutant does not fit the source any more, or its tests do not run."""
+
+
+def called(test: Callable[..., None], *parameters: object) -> None:
+    """Run a test without pytest; ``Noticed`` where it fails."""
+    try:
+        test(*parameters)
+    except Exception as error:
+        raise Noticed(f"{test.__name__}[{'-'.join(map(str, parameters))}]") from error

@@ -30,6 +30,12 @@ def source_of(module: types.ModuleType) -> str:
     return Path(module.__file__).read_text(encoding="utf-8")
 
 
+@functools.cache
+def tree_of(module: types.ModuleType) -> ast.Module:
+    """The module's syntax tree, parsed once: to be read, not changed."""
+    return ast.parse(source_of(module))
+
+
 def definition(tree: ast.Module, qualname: str) -> ast.stmt:
     """The statement that defines ``Class.method``, ``function``, ``CONSTANT`` or ``Class.constant``."""
     body: list[ast.stmt] = tree.body
@@ -57,7 +63,7 @@ def replaced(target: str, old: str, new: str) -> ast.Module:
     """The target's module with ``old`` replaced by ``new`` at its only occurrence in the definition's text."""
     module, qualname = split(target)
     text = source_of(module)
-    where = definition(ast.parse(text), qualname)
+    where = definition(tree_of(module), qualname)
     lines = text.splitlines(keepends=True)
     assert where.end_lineno is not None
     inside = "".join(lines[where.lineno - 1 : where.end_lineno])
@@ -78,7 +84,12 @@ def install(target: str, tree: ast.Module) -> None:
     if isinstance(changed, ast.Assign | ast.AnnAssign):
         assert changed.value is not None
         value = compile(ast.Expression(changed.value), module.__file__ or "", "eval")
-        setattr(owner, name, eval(value, vars(module)))
+        found, held = eval(value, vars(module)), getattr(owner, name)
+        if isinstance(held, dict):  # whoever imported the table has the same one
+            held.clear()
+            held.update(found)
+        else:
+            setattr(owner, name, found)
         return
     code = _code(compile(tree, module.__file__ or "", "exec"), qualname)
     held = vars(owner)[name]

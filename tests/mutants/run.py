@@ -142,6 +142,8 @@ def in_forks(
             process.start()
             send.close()
             running[receive] = (index, process, time.monotonic())
+        if not running:
+            return
         ready = wait(list(running), timeout=1.0)
         for connection in list(running):
             index, process, since = running[connection]

@@ -7,16 +7,14 @@ import functools
 import importlib
 import pkgutil
 import types
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 import refimpl as ri
 from refimpl.objective import Map, Movable, Objective
-from tests.mutants.generate import Change, changes
-from tests.mutants.model import Mutant, Noticed
-from tests.mutants.patch import install
+from tests.mutants.generate import Change, Judges, mutants_of
+from tests.mutants.model import Mutant, Noticed, called
 
 Thing = Objective | Map
 CONSTANTS = {"hess_between", "peak", "third"}  # of use to `bounds` alone
@@ -83,9 +81,7 @@ def derivatives_noticed(selected: Callable[[Thing], bool]) -> None:
                 raise Noticed(f"check_derivatives({type(thing).__name__})") from error
 
 
-def _judges(
-    selected: Callable[[Thing], bool], *, constant: bool
-) -> tuple[Callable[[], None], tuple[str, ...]]:
+def _judges(selected: Callable[[Thing], bool], *, constant: bool) -> Judges:
     """What judges a formula, or a stated ``constant``: a check in this process, then tests for what that accepts.
 
     Taken from the tests' own tables of instances, so that a family added there is judged by them. The check of
@@ -104,10 +100,10 @@ def _judges(
         if not constant:
             derivatives_noticed(selected)
             for name in defined:
-                _called(killers.test_a_value_is_its_definition, name, POINTS[0])
+                called(killers.test_a_value_is_its_definition, name, POINTS[0])
         for name in stated:
             for size in formulas.SIZES:
-                _called(formulas.test_a_family_states_what_its_docstring_derives, name, size)
+                called(formulas.test_a_family_states_what_its_docstring_derives, name, size)
 
     values, lower = "tests/test_mutant_killers.py::test_", "tests/test_constants.py::test_a_lower_constant_"
     tests = (
@@ -122,32 +118,22 @@ def _judges(
     return judge, tests
 
 
-def _called(test: Callable[..., None], *parameters: object) -> None:
-    try:
-        test(*parameters)
-    except Exception as error:
-        raise Noticed(f"{test.__name__}[{'-'.join(map(str, parameters))}]") from error
-
-
 @functools.cache
 def mutants() -> list[Mutant]:
-    """All generated mutants."""
-    found: list[Mutant] = []
-    for module in modules():
-        times: Counter[str] = Counter()
-        judges: dict[tuple[str, bool], tuple[Callable[[], None], tuple[str, ...]]] = {}
-        for change in changes(module):
-            short = module.__name__.rpartition(".")[2]
-            name = f"{short}.{change.where}: {change.old} -> {change.new}"
-            times[name] += 1
-            if times[name] > 1:
-                name += f" (#{times[name]})"
-            owner, _, method = change.qualname.rpartition(".")
-            kind = owner, "bounds" in method or method in CONSTANTS or method.isupper()
-            if kind not in judges:
-                judges[kind] = _judges(_users(module, owner), constant=kind[1])
-            found.append(_mutant(name, module, change, *judges[kind]))
-    return found
+    """All generated mutants of the zoo."""
+    return [mutant for module in modules() for mutant in mutants_of(module, _judges_in(module))]
+
+
+def _judges_in(module: types.ModuleType) -> Callable[[Change], Judges]:
+    @functools.cache
+    def of(owner: str, constant: bool) -> Judges:
+        return _judges(_users(module, owner), constant=constant)
+
+    def judges(change: Change) -> Judges:
+        owner, _, method = change.qualname.rpartition(".")
+        return of(owner, "bounds" in method or method in CONSTANTS or method.isupper())
+
+    return judges
 
 
 def _users(module: types.ModuleType, owner: str) -> Callable[[Thing], bool]:
@@ -158,17 +144,3 @@ def _users(module: types.ModuleType, owner: str) -> Callable[[Thing], bool]:
         return any(c.__module__ == module.__name__ and owner in ("", c.__name__) for c in classes)
 
     return selected
-
-
-def _mutant(
-    name: str, module: types.ModuleType, change: Change, judge: Callable[[], None], tests: tuple[str, ...]
-) -> Mutant:
-    target = f"{module.__name__}:{change.qualname}"
-    return Mutant(
-        name,
-        f"{change.old} -> {change.new}",
-        target,
-        lambda: install(target, change.tree()),
-        tests,
-        judge,
-    )
