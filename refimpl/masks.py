@@ -14,6 +14,7 @@ masks a ridge on w.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput
 from refimpl.objective import Objective, Site
 from refimpl.operators import Operator
-from refimpl.spaces import Bernoulli, Product, expect
+from refimpl.spaces import CHUNK, Bernoulli, Product, expect
 from refimpl.spaces.bernoulli import Scale
+
+MAX_MASKS = 2**22  # enumerated in seconds to minutes
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class Masked(Objective):
         inner = self.f.cross(self.lam_mask * lam, self.w_mask * w)
         return between(self.backend, self.lam_mask, inner, self.w_mask, self.lead_of(lam, w))
 
+    def kink_distance(self, lam: Array, w: Array, lam_moves: Any = None, w_moves: Any = None) -> Any:
+        lam_moves = self.lam_mask if lam_moves is None else self.lam_mask * lam_moves
+        w_moves = self.w_mask if w_moves is None else self.w_mask * w_moves
+        return self.f.kink_distance(self.lam_mask * lam, self.w_mask * w, lam_moves, w_moves)
+
 
 def between(B: Backend, left: Array, a: Operator, right: Array, lead: int) -> Operator:
     """diag(left) A diag(right)."""
@@ -103,7 +111,7 @@ class Dropout(Objective):
     w: Bernoulli
     scale: Scale = "none"
     site: Site = "weights"
-    max_masks: int = 2**22
+    max_masks: int = MAX_MASKS
     backend: Backend = Backend()
 
     @property
@@ -212,6 +220,20 @@ class Dropout(Objective):
             return self.closed.cross(lam, w)
         return self._expected(lambda f: f.cross(lam, w), (self.n, self.d), self.lead_of(lam, w))
 
+    def kink_distance(self, lam: Array, w: Array, lam_moves: Any = None, w_moves: Any = None) -> Any:
+        """The smallest over the masks: E f has a kink wherever one of its terms has."""
+        if self.closed is not None:
+            return self.closed.kink_distance(lam, w, lam_moves, w_moves)
+        lead, nearest = self.lead_of(lam, w), math.inf
+        for start in range(0, self.masks.size, CHUNK):
+            masks = self.masks.points(np.arange(start, min(start + CHUNK, self.masks.size)))
+            under = self.masked(self.masks.ahead(masks, lead - self.f.lead))
+            found = under.kink_distance(lam, w, lam_moves, w_moves)
+            if np.ndim(found) == 0:  # smooth under every mask, or one number for all of them
+                return found
+            nearest = np.minimum(nearest, np.min(found, axis=0))
+        return nearest
+
     def _expected(
         self, of: Callable[[Objective], Operator], shape: tuple[int, int], lead: int, symmetric: bool = False
     ) -> Operator:
@@ -233,7 +255,8 @@ class Dropout(Objective):
 
         With a mask's values 0 and s_i: m∘w − s∘w/2 has length ‖s∘w‖/2 for every mask, so that m∘(ball) lies in the
         ball of centre s∘w/2 and radius ‖s∘w‖/2 + max s · radius. With c = max_i p_i s_i²: E‖m∘v‖² = Σ p_i s_i² v_i² <=
-        c‖v‖², hence E‖m∘∇f‖ <= √c sup‖∇f‖, vᵀE[M∇²f M]v <= c L‖v‖², and >= μ min_i p_i s_i² (where μ < 0: μ c);
+        c‖v‖² for a fixed v, hence uᵀE[m∘∇f] = E⟨m∘u, ∇f⟩ <= √c‖u‖ sup‖∇f‖ (not so E‖m∘∇f‖: ∇f depends on m),
+        vᵀE[M∇²f M]v <= c L‖v‖², and >= μ min_i p_i s_i² (where μ < 0: μ c);
         uᵀE[M_λ C M_w]v <= ‖C‖√(c_λ c_w) (Cauchy–Schwarz). A difference in w (λ) under a mask is at most max s times
         that of w (λ).
         """
@@ -276,12 +299,14 @@ class _Term:
 
     def __call__(self, masks: Any) -> Array:
         ahead = self.dropout.masks.ahead(masks, self.lead - self.dropout.f.lead)
+        B, count = self.dropout.backend, len(masks[0])
         values = self.quantity(self.dropout.masked(ahead))
+        if not hasattr(values, "ndim"):  # a bare rational or ball
+            values = B.reshape(B.asarray([values]), ())
         missing = 1 + self.lead + self.own - values.ndim
-        if not missing:
-            return values
-        count = len(masks[0])
-        return self.dropout.backend.broadcast(values, (count, *(1,) * (missing - 1), *values.shape))
+        if missing:
+            return B.broadcast(values, (count, *(1,) * (missing - 1), *values.shape))
+        return values if values.shape[0] == count else B.broadcast(values, (count, *values.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -303,7 +328,13 @@ class _Reach:
 
 
 def dropout(
-    f: Objective, keep_prob: Any, *, groups: Any = None, scale: Scale = "none", site: Site = "weights"
+    f: Objective,
+    keep_prob: Any,
+    *,
+    groups: Any = None,
+    scale: Scale = "none",
+    site: Site = "weights",
+    max_masks: int = MAX_MASKS,
 ) -> Dropout:
     """E f(m_λ λ, m_w w) as an objective.
 
@@ -314,6 +345,7 @@ def dropout(
     groups : the mask variable of every coordinate, (d,) integers, or {"lam": …, "w": …}; by default one each.
     scale : "none", m ∈ {0, 1}, or "inverse", m ∈ {0, 1/keep_prob}.
     site : "weights", or "activations" for the hidden units of a network loss.
+    max_masks : how many masks may be enumerated; more are ``TooLarge`` where an expectation is asked for.
 
     Raises ``BadInput``. Cost of an evaluation: 2^(number of mask variables) of f's, or one where f has a closed form.
 
@@ -343,7 +375,7 @@ def dropout(
     w = _space(keep.get("w"), grouped.get("w"), f.units if site == "activations" else f.d, "w")
     for space in (lam, w):
         space.of_coordinates(scale)
-    return Dropout(f, lam, w, scale, site, backend=f.backend)
+    return Dropout(f, lam, w, scale, site, max_masks, f.backend)
 
 
 def _by_level(given: Any, name: str) -> dict[str, Any]:
@@ -381,6 +413,7 @@ def _space(keep_prob: Any, groups: Any, coordinates: int, name: str) -> Bernoull
             f"the masks of {name} do not fit",
             measured=f"masks of {space.coordinates} coordinates",
             required=f"{coordinates}",
-            advice="give one keep probability, one per coordinate, or groups that name every coordinate's variable",
+            advice="give one keep probability, one per coordinate, or groups that name every coordinate's variable; "
+            "where the two levels' masks differ, give each its own refimpl.spaces.Bernoulli",
         )
     return space

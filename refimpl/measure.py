@@ -11,7 +11,7 @@ from refimpl.arrays import to_numpy
 from refimpl.bounds import Region
 from refimpl.constants import Constants, constants
 from refimpl.errors import BadInput, HypothesisViolated
-from refimpl.exact.lower import floor_at
+from refimpl.exact.lower import floor_at, require_smooth
 from refimpl.problem import BilevelProblem, FixedPointProblem, Problem
 
 
@@ -87,7 +87,7 @@ def check(problem: Problem, lam: Any, w: Any, *, region: Region | None = None) -
         violations=(),
     )
     found = _violations(measured, problem, outside)
-    return Check(**{**vars(measured), "violations": found})
+    return Check(**{**vars(measured), "violations": (*found, *_kinks(problem, lam, w))})
 
 
 def _outside(problem: Problem, lam: Any) -> str:
@@ -99,6 +99,14 @@ def _outside(problem: Problem, lam: Any) -> str:
     except HypothesisViolated as e:
         return f"{e.what}: {e.measured}, required {e.required}"
     return ""
+
+
+def _kinks(problem: Problem, lam: Any, w: Any) -> tuple[str, ...]:
+    try:
+        require_smooth(problem, lam, w)
+    except HypothesisViolated as e:
+        return (f"{e.what}: {e.measured}",)
+    return ()
 
 
 def _constants(problem: Problem, region: Region) -> tuple[Constants | None, str]:

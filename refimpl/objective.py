@@ -7,9 +7,12 @@ Derivative names follow the hypergradient: ``cross`` is ∇²_{λw} f, an n x d 
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
 
 from refimpl.arrays import Backend, backend, to_numpy
 from refimpl.arrays.backend import Array
@@ -94,7 +97,7 @@ class Objective(Movable, ABC):
 
     def at(self, sample: Any) -> Objective:
         """f at the given points of ``space``: an objective whose data carry the points' leading axes."""
-        return self.batch(self.backend.indices(sample)[..., None])
+        return self.batch(self.backend.indices(self._terms_of(sample, axes=0))[..., None])
 
     def batch(self, sample: Any) -> Objective:
         """The mean of the terms over the last axis of the points: f of a minibatch, which f itself is on all data."""
@@ -107,13 +110,40 @@ class Objective(Movable, ABC):
             advice="take single terms, at(sample), or write batch beside at",
         )
 
-    def with_dropout(
-        self, keep_prob: Any, *, groups: Any = None, scale: Scale = "none", site: Site = "weights"
-    ) -> Objective:
-        """E f(m_λ λ, m_w w) over random masks, exactly: again an objective, see :func:`refimpl.masks.dropout`."""
+    def _terms_of(self, sample: Any, axes: int = 1) -> Any:
+        """sample, checked where it is a host's: numbers of terms, with at least so many axes. One that wraps around
+        would give a wrong minibatch without a word."""
+        if not isinstance(sample, np.ndarray | int | list):
+            return sample
+        numbers = np.asarray(sample)
+        if numbers.dtype.kind not in "iu" or numbers.size == 0 or numbers.ndim < axes:
+            found = f"{numbers.dtype} of shape {numbers.shape}"
+        elif numbers.min() < 0 or numbers.max() >= self.space.size:
+            found = f"numbers from {numbers.min()} to {numbers.max()}"
+        else:
+            return sample
+        raise BadInput(
+            "not numbers of the objective's terms",
+            measured=found,
+            required=f"integers 0 … {self.space.size - 1}, at least one; for a minibatch on a last axis",
+            advice="draw them with space.sample(rng, shape)",
+        )
+
+    def with_dropout(self, keep_prob: Any, **options: Any) -> Objective:
+        """E f(m_λ λ, m_w w) over random masks, exactly: again an objective.
+
+        Options groups, scale, site and max_masks as for :func:`refimpl.masks.dropout`, which this calls.
+        """
         from refimpl.masks import dropout
 
-        return dropout(self, keep_prob, groups=groups, scale=scale, site=site)
+        return dropout(self, keep_prob, **options)
+
+    def kink_distance(self, lam: Array, w: Array, lam_moves: Any = None, w_moves: Any = None) -> Any:
+        """How far (λ, w) is from where f has no derivative, on the host; inf for smooth f.
+
+        lam_moves, w_moves: masks whose zeros stand still; a kink in what does not move is none.
+        """
+        return math.inf
 
     def dropout_mean(self, lam: Bernoulli, w: Bernoulli, scale: Scale) -> Objective | None:
         """The expectation over masks of λ and w in closed form, where the family knows it; else None."""

@@ -18,12 +18,14 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
+
+import numpy as np
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, HypothesisViolated
-from refimpl.objective import Map, Movable, Objective, Site, descent_map
+from refimpl.objective import Map, Movable, Objective, descent_map
 from refimpl.operators import Operator, identity
 from refimpl.spaces import Bernoulli, Space
 
@@ -96,6 +98,10 @@ class Problem(Movable):
         """∇_λF − (∂_λ r)ᵀ v: the hypergradient when w = w(λ) and v is the adjoint there."""
         return self.upper.grad_lam(lam, w) - self.residual_lam(lam, w).T @ v
 
+    def kink_distance(self, lam: Array, w: Array) -> Any:
+        """How far (λ, w) is from where a level has no derivative, on the host; inf where both are smooth."""
+        return self.upper.kink_distance(lam, w)
+
     def lam(self, lam: Any) -> Array:
         """λ checked: backend, shape, dtype, finite, inside Λ."""
         lam = self.backend.vector(lam, self.n, "lam")
@@ -158,6 +164,9 @@ class BilevelProblem(Problem):
         """A λ to begin with: the family's, else the origin."""
         return self.backend.zeros((self.n,)) if self.initial is None else self.initial
 
+    def kink_distance(self, lam: Array, w: Array) -> Any:
+        return np.minimum(self.upper.kink_distance(lam, w), self.lower.kink_distance(lam, w))
+
     def residual(self, lam: Array, w: Array) -> Array:
         return self.lower.grad_w(lam, w)
 
@@ -184,22 +193,22 @@ class BilevelProblem(Problem):
         lower: Any,
         upper: Any,
         groups: Any = None,
-        scale: Literal["none", "inverse"] = "none",
-        site: Site = "weights",
+        **options: Any,
     ) -> BilevelProblem:
         """The dropout model (dropout-bilevel (9)): each level's expectation over random masks; again a problem.
 
         lower, upper: that level's keep probabilities, as :func:`refimpl.masks.dropout` takes them (a number, one per
-        mask variable, a ``Bernoulli``, or {"lam": …, "w": …}); None leaves the level as it is. groups, scale, site:
-        as there, for both levels. Raises ``HypothesisViolated`` where the lower level would lose a coordinate of w.
+        mask variable, a ``Bernoulli``, or {"lam": …, "w": …}); None leaves the level as it is. groups and the options
+        scale, site, max_masks: as there, for both levels. Raises ``HypothesisViolated`` where the lower level would
+        lose a coordinate of w.
         """
         levels = {"upper": upper, "lower": lower}
         masked = {
-            level: getattr(self, level).with_dropout(keep_prob, groups=groups, scale=scale, site=site)
+            level: getattr(self, level).with_dropout(keep_prob, groups=groups, **options)
             for level, keep_prob in levels.items()
             if keep_prob is not None
         }
-        if "lower" in masked and site == "weights":
+        if "lower" in masked and masked["lower"].site == "weights":
             _require_kept(masked["lower"].w)
         return dataclasses.replace(self, **masked, name=f"{self.name} with dropout")
 

@@ -489,3 +489,76 @@ def test_dropped_units_on_every_backend(place):
         expected = quantity(over, name, np.zeros(0), w)
         found = quantity(place.move(over), name, place.array(np.zeros(0)), place.array(w))
         assert_rounded(found, expected, terms=1 + np.abs(expected).max(initial=0), count=8 * f.d)
+
+
+@pytest.mark.parametrize(
+    "f", [networks.loss(networks.MLP((2, 2, 2), "tanh"), np.eye(2), [0, 1], reg=9.0, n=2)]
+)
+def test_masks_on_lam_alone_leave_what_does_not_depend_on_lam(f):
+    """Dense Hessians of such an f have one entry on the masks' axis: every mask has the same one."""
+    over, lam, w = f.with_dropout({"lam": 0.5}), np.ones(2), np.linspace(-1, 1, f.d)
+    for name in QUANTITIES:
+        assert_rounded(quantity(over, name, lam, w), quantity(f, name, lam, w), terms=9 * f.d, count=f.d)
+
+
+@pytest.mark.parametrize(
+    "levels", [{"lower": None, "upper": {"lam": 0.8}}, {"lower": {"lam": 0.5}, "upper": {"lam": 0.8}}]
+)
+def test_certificates_of_levels_whose_masks_change_nothing(levels):
+    """Over balls a value without axes is a bare ball; masks on λ where the upper level has no λ."""
+    plain = ri.zoo.weighted_softmax.digits(train=4, validation=6, classes=(1, 4), pool=4, reg=0.1)
+    assert (
+        ri.exact_hypergradient(plain.with_dropout(**levels), plain.start(), certify="always").kind
+        == "bounded"
+    )
+
+
+def _relu_cleaning() -> ri.BilevelProblem:
+    net, X, y = networks.MLP((2, 2, 2), "relu"), [[1.0, 0], [0, 1], [1, 1]], [0, 1, 1]
+    return ri.BilevelProblem(networks.loss(net, X, y, n=3), networks.loss(net, X, y, reg=0.01, weighted=True))
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_a_solution_at_a_kink_is_refused(dropout):
+    """From the origin Newton leaves every ReLU unit at 0, where G has no derivative and no minimum either."""
+    problem = _relu_cleaning()
+    if dropout:
+        problem = problem.with_dropout(lower=problem.lower.net.rows(0.7), upper=None)
+    with pytest.raises(HypothesisViolated, match="kink"):
+        ri.exact_hypergradient(problem, np.zeros(3))
+    assert "kink" in problem.check(np.zeros(3), np.zeros(problem.d)).violations[-1]
+
+
+def test_a_dropped_unit_stands_at_no_kink():
+    """m w has rows of zeros, so pre-activations of exactly 0; w ↦ f(m w) is smooth there all the same."""
+    problem = _relu_cleaning()
+    over = problem.lower.with_dropout(problem.lower.net.rows(0.7))
+    w = np.linspace(0.5, 1.5, problem.d)
+    assert over.kink_distance(np.zeros(3), w) == problem.lower.kink_distance(np.zeros(3), w) > 0
+    w[:3] = 0.0  # but a row of w itself that is zero is one
+    assert over.kink_distance(np.zeros(3), w) == 0
+
+
+@pytest.mark.parametrize(
+    "points",
+    [np.full((3, 8), 0.5), np.full((3, 8), 2), np.ones((3, 7), dtype=bool), np.array(True)],
+    ids=["half", "two", "too few", "a number"],
+)
+def test_masks_that_are_no_points_are_refused(points):
+    f = _cleaning().lower.with_dropout(0.5)
+    with pytest.raises(BadInput, match="not points"):
+        f.masked((np.ones((3, 1), dtype=bool), points))
+
+
+@pytest.mark.parametrize("sample", [-1, 12, 1.5, [], [0.0, 1.0]], ids=str)
+def test_terms_that_are_not_there_are_refused(sample):
+    f = _cleaning().lower
+    for take in (f.at, f.batch):
+        with pytest.raises(BadInput, match="numbers of the objective's terms"):
+            take(np.asarray(sample))
+
+
+def test_the_limit_of_masks_is_an_option():
+    problem = _cleaning().with_dropout(lower=0.8, upper=None, max_masks=128)
+    with pytest.raises(TooLarge, match="max_masks"):
+        problem.lower.value(problem.start(), np.zeros(8))

@@ -12,7 +12,7 @@ import pytest
 
 from refimpl.arrays import backend, to_numpy
 from refimpl.errors import BadInput, TooLarge
-from refimpl.spaces import CHUNK, Bernoulli, Indices, Product, covariance, estimate, expect
+from refimpl.spaces import CHUNK, Bernoulli, Indices, Minibatch, Product, covariance, estimate, expect
 from tests.backends import everywhere, round_trip
 from tests.rounding import EPS, assert_rounded
 
@@ -201,3 +201,28 @@ def test_expectation_of_complex_values():
     found = expect(Indices(4), lambda k: (1 + 2j) * np.asarray(k, dtype=float))
     assert abs(found - (1.5 + 3j)) <= 4 * EPS["float64"] * abs(1.5 + 3j)
     assert np.iscomplexobj(to_numpy(found))
+
+
+def test_a_covariance_of_numbers_is_refused():
+    with pytest.raises(BadInput, match="vectors"):
+        covariance(Bernoulli([0.3]), lambda m: 1.0 * m[:, 0])
+    assert abs(covariance(Bernoulli([0.3]), lambda m: 1.0 * m)[0, 0] - 0.21) <= 4 * EPS["float64"]
+
+
+@pytest.mark.parametrize("f", [lambda k: 1.0, lambda k: [1.0] * len(k)], ids=["number", "list"])
+def test_values_that_are_no_arrays_are_refused(f):
+    with pytest.raises(BadInput, match="one value per point"):
+        expect(Indices(3), f)
+
+
+def test_an_empty_chunk_is_refused():
+    with pytest.raises(BadInput, match="chunk"):
+        expect(Indices(3), lambda k: 1.0 * k, chunk=0)
+
+
+def test_a_seed_will_do_for_a_generator():
+    for space in (*SPACES.values(), Bernoulli([0.5] * 9), Minibatch(5, 3)):
+        once, again = space.sample(7, (4,)), space.sample(np.random.default_rng(7), (4,))
+        assert all(np.array_equal(a, b) for a, b in zip(_flat(once), _flat(again), strict=True))
+    found = estimate(Indices(5), lambda k: 1.0 * k, 0, samples=10)
+    assert found.value == estimate(Indices(5), lambda k: 1.0 * k, np.random.default_rng(0), samples=10).value

@@ -252,6 +252,13 @@ def backend(name: str | Backend = "numpy", *, dtype: str = "float64", device: st
         raise BadInput(
             "no such precision", measured=dtype, required="float64 or float32", advice="use float64"
         )
+    if name == "autograd" and dtype != "float64":
+        raise BadInput(
+            "autograd differentiates in double precision here",
+            measured=dtype,
+            required="float64",
+            advice="compare single-precision results with derivatives taken in float64",
+        )
     made: Backend = make(name, dtype, device)
     return made
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from refimpl.arrays import Factor, factor, factor_spd
+import numpy as np
+
+from refimpl.arrays import Factor, factor, factor_spd, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.errors import BadInput, NotConverged
+from refimpl.errors import BadInput, HypothesisViolated, NotConverged
 from refimpl.problem import Problem
 from refimpl.solvers.lower import overflow_allowed
 from refimpl.solvers.newton import line_search
@@ -75,6 +77,24 @@ def floor_at(problem: Problem, lam: Array, w: Array, jacobian: Array, r: Array) 
     return floor + terms_floor(problem, lam, w)
 
 
+def require_smooth(problem: Problem, lam: Array, w: Array) -> None:
+    """No level may have a kink at (λ, w): derivatives there are one-sided, and w may be no minimiser at all.
+
+    Nearer than 10 d eps (1 + ‖w‖) counts as at it, as rounding may have moved w there.
+    """
+    distance = problem.kink_distance(lam, w)
+    if np.all(np.isinf(distance)):
+        return
+    size = 1 + float(np.linalg.norm(to_numpy(w), axis=-1).max())
+    if np.min(distance) <= 10 * problem.d * problem.backend.eps * size:
+        raise HypothesisViolated(
+            "a unit of a network stands at its kink, where the problem has no derivative",
+            measured=f"smallest pre-activation {float(np.min(distance)):.3g}",
+            required="none at 0",
+            advice="start elsewhere (start=...: from the origin all ReLU units stay at 0), or take a smooth activation",
+        )
+
+
 def solve_lower(
     problem: Problem, lam: Array, *, start: Array | None = None, max_steps: int = 100
 ) -> LowerSolution:
@@ -104,7 +124,9 @@ def solve_lower(
         floor = floor if hidden is None else floor + hidden
         if bool(B.xp.all(B.dot(r, r) <= floor * floor)):
             found = LowerSolution(w, r, correction, fact, jacobian, step)
-            return found if B.exact else _polished(problem, lam, found)
+            found = found if B.exact else _polished(problem, lam, found)
+            require_smooth(problem, lam, found.w)
+            return found
         if step == (2 if B.exact else max_steps):
             break
         if B.exact:  # nothing to search: an affine r is solved by the full step
@@ -153,6 +175,7 @@ def require_solved(problem: Problem, lam: Array, w: Array) -> LowerSolution:
     floor = floor_at(problem, lam, w, jacobian, r)
     if not bool(B.xp.all(B.dot(r, r) <= floor * floor)):
         raise _not_converged(problem, r, floor)
+    require_smooth(problem, lam, w)
     return LowerSolution(w, r, -fact.solve(r), fact, jacobian, 0)
 
 

@@ -112,18 +112,34 @@ class Bernoulli(Space):
         kept = [self.keep_prob[g] for g in self.free]
         return kept, [1 - p for p in kept]
 
-    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return self._rows(rng.random((*shape, self._free.size)) < self._kept)
+    def sample(self, rng: np.random.Generator | int, shape: tuple[int, ...]) -> np.ndarray:
+        return self._rows(np.random.default_rng(rng).random((*shape, self._free.size)) < self._kept)
 
     def ahead(self, points: Any, lead: int) -> Any:
-        return points.reshape(*points.shape[:-1], *(1,) * lead, self.variables)
+        rows = self._checked(points)
+        return rows.reshape(*rows.shape[:-1], *(1,) * lead, self.variables)
 
     def mask(self, points: Any, backend: Backend, scale: Scale = "none") -> Array:
         """What multiplies each coordinate, (..., coordinates): 0 or 1, or (``"inverse"``) 0 or 1/keep_prob."""
-        mask = backend.asarray(np.asarray(points)[..., self._covers])
+        mask = backend.asarray(self._checked(points)[..., self._covers])
         if scale == "none" or all(p == 1 for p in self.keep_prob):
             return mask
         return mask * self._inverse(backend)
+
+    def _checked(self, points: Any) -> np.ndarray:
+        rows = np.asarray(points)
+        if (
+            rows.ndim == 0
+            or rows.shape[-1] != self.variables
+            or not (rows.dtype == bool or np.all((rows == 0) | (rows == 1)))
+        ):
+            raise BadInput(
+                "not points of a space of masks",
+                measured=f"shape {rows.shape} of {rows.dtype}",
+                required=f"0 or 1 in (..., {self.variables}), one value per mask variable",
+                advice="draw them with sample(rng, shape), or take points(index)",
+            )
+        return rows
 
     @cached_property
     def _covers(self) -> np.ndarray:

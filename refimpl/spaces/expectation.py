@@ -35,6 +35,8 @@ def expect(
     executor and number of workers. Cost: one evaluation of f per point. Raises ``TooLarge``.
     """
     backend = backend or Backend()
+    if chunk < 1:
+        raise BadInput("no points in a chunk", measured=chunk, required=">= 1", advice="leave chunk out")
     one_chunk = _Weighted(f, space, backend)
     if space.size > max_points:
         raise _too_large(space, f, max_points, chunk)
@@ -93,8 +95,8 @@ def _too_large(space: Space, f: Callable[[Any], Array], max_points: int, chunk: 
         f"them take about {_duration(log_seconds)}",
         required=f"<= max_points = {max_points}",
         advice="use a closed form (squared losses, quadratics, refimpl.networks.one_hidden), sample with a stated "
-        "confidence (refimpl.spaces.estimate), or raise max_points and share the chunks among the workers of an "
-        "executor (refimpl.spaces.expect)",
+        "confidence (refimpl.spaces.estimate), or raise the limit (max_points; max_masks of with_dropout) and share "
+        "the chunks among the workers of an executor (refimpl.spaces.expect)",
     )
 
 
@@ -120,10 +122,11 @@ class _Weighted:
 
     def __call__(self, index: np.ndarray) -> tuple[Array, float]:
         B, values = self.backend, self.f(self.space.points(index))
-        if values.ndim == 0 or values.shape[0] != index.size:
+        shape = tuple(getattr(values, "shape", ()))
+        if not shape or shape[0] != index.size:
             raise BadInput(
                 "f must return one value per point",
-                measured=f"shape {tuple(values.shape)} for {index.size} points",
+                measured=f"{type(values).__name__} of shape {shape} for {index.size} points",
                 required=f"({index.size}, ...)",
                 advice="broadcast a value that does not depend on the point; points come first of all axes",
             )
@@ -154,6 +157,13 @@ class _Scatter:
 
     def __call__(self, points: Any) -> Array:
         deviation = self.f(points) - self.mean
+        if deviation.ndim < 2:
+            raise BadInput(
+                "a covariance is one of vectors",
+                measured=f"values of shape {tuple(deviation.shape)}",
+                required="(points, ..., d)",
+                advice="for the variance of a number return it with a last axis of length 1: values[:, None]",
+            )
         return deviation[..., :, None] * deviation[..., None, :]
 
 
@@ -173,7 +183,7 @@ class Estimate:
 def estimate(
     space: Space,
     f: Callable[[Any], Array],
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     *,
     samples: int,
     confidence: float = 0.99,
@@ -187,7 +197,7 @@ def estimate(
     >>> bool(abs(found.value - 4.5) <= found.half_width)
     True
     """
-    backend = backend or Backend()
+    backend, rng = backend or Backend(), np.random.default_rng(rng)
     if samples < 2 or not 0 < confidence < 1:
         raise BadInput(
             "no confidence can be stated",

@@ -52,8 +52,8 @@ class Minibatch(Space):
     def exact_probabilities(self, index: np.ndarray) -> list[Fraction]:
         return [Fraction(1, self.size)] * index.size
 
-    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return rng.integers(0, self.count, size=(*shape, self.length))
+    def sample(self, rng: np.random.Generator | int, shape: tuple[int, ...]) -> np.ndarray:
+        return np.random.default_rng(rng).integers(0, self.count, size=(*shape, self.length))
 
     def ahead(self, points: np.ndarray, lead: int) -> np.ndarray:
         return points.reshape(*points.shape[:-1], *(1,) * lead, self.length)

@@ -37,8 +37,8 @@ class Space(ABC):
         """The exact ones, for index (points,)."""
 
     @abstractmethod
-    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-        """Independent points, as an array of that shape."""
+    def sample(self, rng: np.random.Generator | int, shape: tuple[int, ...]) -> Any:
+        """Independent points, as an array of that shape, from a generator or a seed."""
 
     def ahead(self, points: Any, lead: int) -> Any:
         """Points with ``lead`` axes of length 1 behind their own: they go in front of other leading axes."""
@@ -73,8 +73,8 @@ class Indices(Space):
     def exact_probabilities(self, index: np.ndarray) -> list[Fraction]:
         return [Fraction(1, self.count)] * index.size
 
-    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return rng.integers(0, self.count, size=shape)
+    def sample(self, rng: np.random.Generator | int, shape: tuple[int, ...]) -> np.ndarray:
+        return np.random.default_rng(rng).integers(0, self.count, size=shape)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ class Product(Space):
         own = [f.exact_probabilities(i) for f, i in zip(self.factors, self._own(index), strict=True)]
         return [math.prod(of_point, start=Fraction(1)) for of_point in zip(*own, strict=True)]
 
-    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    def sample(self, rng: np.random.Generator | int, shape: tuple[int, ...]) -> tuple[Any, ...]:
+        rng = np.random.default_rng(rng)  # one stream for all factors
         return tuple(factor.sample(rng, shape) for factor in self.factors)
 
     def ahead(self, points: Any, lead: int) -> tuple[Any, ...]:

@@ -56,7 +56,7 @@ class Quadratic(Objective):
 
     def batch(self, sample: Any) -> Quadratic:
         """The terms of the last axis of the samples, whose other axes go in front of the data's."""
-        B, index = self.backend, self.backend.indices(sample)
+        B, index = self.backend, self.backend.indices(self._terms_of(sample))
         axes = {"ww": -3, "lw": -3, "ll": -3, "w1": -2, "l1": -2}
         taken = {k: B.terms(getattr(self, k), index, axis) for k, axis in axes.items()}
         return dataclasses.replace(self, **taken)

@@ -52,7 +52,7 @@ class LinearModelLoss(Objective):
         return Indices(int(self.X.shape[-2]))
 
     def batch(self, sample: Any) -> Self:
-        B, index = self.backend, self.backend.indices(sample)
+        B, index = self.backend, self.backend.indices(self._terms_of(sample))
         return dataclasses.replace(self, X=B.terms(self.X, index, -2), y=B.terms(self.y, index, -1))
 
     def grad_lam(self, lam: Array, w: Array) -> Array:

@@ -69,7 +69,7 @@ class SoftmaxLoss(Objective):
         return Indices(self.count)
 
     def batch(self, sample: Any) -> Self:
-        B, index = self.backend, self.backend.indices(sample)
+        B, index = self.backend, self.backend.indices(self._terms_of(sample))
         return dataclasses.replace(self, X=B.terms(self.X, index, -2), y=B.terms(self.y, index, -1))
 
     def pack(self, weights: Array) -> Array:

@@ -49,7 +49,7 @@ class Linear(Objective):
         return Indices(int(self.c.shape[-2]))
 
     def batch(self, sample: Any) -> Linear:
-        B, index = self.backend, self.backend.indices(sample)
+        B, index = self.backend, self.backend.indices(self._terms_of(sample))
         return dataclasses.replace(self, c=B.terms(self.c, index, -2), l=B.terms(self.l, index, -2))
 
     def value(self, lam: Array, w: Array) -> Array:

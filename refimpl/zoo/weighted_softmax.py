@@ -33,6 +33,7 @@ class WeightedSoftmax(SoftmaxLoss):
     pick: Array | None = None
 
     def batch(self, sample: Any) -> Self:
+        self._terms_of(sample)
         if self.pick is not None:
             pick = self.backend.terms(self.pick, self.backend.indices(sample), -2)
         else:
