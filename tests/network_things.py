@@ -198,7 +198,7 @@ def evaluate(f: Any, lam: list[Number], w: list[Number], number: Any, samples: S
         if isinstance(f, SharedLoss):
             columns, size = f.body.widths[-1] + 1, OUTPUTS * (f.body.widths[-1] + 1)
             for j in range(TASKS):
-                x = _run(f.body, lam, [constant(t) for t in row(f.X[j, i])], None)
+                x = _run(f.body, lam, [constant(t) for t in row(f.X[j, i])], mask)
                 head = [w[j * size + k * columns : j * size + (k + 1) * columns] for k in range(OUTPUTS)]
                 terms.append(_sample(f.loss, _layer(head, x, None, None), row(f.y[j, :, i])))
             continue

@@ -22,6 +22,7 @@ from tests.backends import everywhere, on_cpu, round_trip
 from tests.rounding import assert_rounded
 
 PLAIN = quadratic.random(n=2, d=3, seed=0, terms=4)
+OTHER = quadratic.random(n=2, d=2, seed=0)
 GROUPS = {"lam": (0, 1), "w": (1, 0, 1)}
 MASKED = PLAIN.with_dropout(lower={"lam": 0.9, "w": 0.75}, upper={"lam": 0.8, "w": 0.5}, groups=GROUPS)
 START = (PLAIN.start(), np.array([1.0, -2.0, 0.5]), np.array([0.25, 1.0, -1.0]))
@@ -393,10 +394,12 @@ def test_leaving_the_set_of_lam_is_said():
 
 # -- bad input -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["delta", "gamma", "beta", "eta", "r"])
-@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "1", np.ones(2), 1j])
 def test_numbers_are_positive(name, value):
-    with pytest.raises(BadInput, match=f"{name} is out of range"):
+    with pytest.raises(BadInput, match=f"{name} is out of range") as caught:
         DropoutFSLA(**{"delta": 0.1, name: value})
+    assert "2/L" not in caught.value.advice  # no bound of a radius, nor of a momentum
+    assert ("ball" if name == "r" else "positive") in caught.value.advice
 
 
 @pytest.mark.parametrize("name", ["randomness", "reading", "schedule"])
@@ -413,9 +416,15 @@ def test_what_it_does_not_run_on():
     with pytest.raises(BadInput, match="a minibatch of what"):
         run(FSLA(delta=0.1, lower_batch=2), twice, START[0], steps=1, rng=rng)
     run(FSLA(delta=0.1), twice, START[0], steps=1, rng=rng)  # the inner expectation is exact
-    for wrong in ({"lower_batch": 0}, {"upper_batch": 2.5}):
-        with pytest.raises(BadInput, match="batch size must be a whole number"):
-            run(FSLA(delta=0.1, **wrong), PLAIN, START[0], steps=1, rng=rng)
+    with pytest.raises(BadInput, match="batch size must be a whole number"):
+        Draws(PLAIN.lower, 0)
+
+
+@pytest.mark.parametrize("name", ["lower_batch", "upper_batch"])
+@pytest.mark.parametrize("value", [0, 1.5])
+def test_a_batch_is_refused_by_its_name(name, value):
+    with pytest.raises(BadInput, match=f"{name} must be a whole number"):
+        FSLA(delta=0.1, **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -427,12 +436,45 @@ def test_what_it_does_not_run_on():
         ({"replicates": 3.5}, "replicates do not fit"),
         ({"start": START[0][:1]}, "lam has the wrong shape"),
         ({"start": np.zeros((2, 2)), "replicates": (3,)}, "replicates do not fit"),
+        ({"start": FSLA(delta=0.1).init(OTHER, OTHER.start())}, "of another problem"),
+        ({"keep": "z"}, "no such array"),
     ],
 )
 def test_bad_runs(wrong, said):
     given = {"start": START[0], "steps": 1, "rng": np.random.default_rng(0), **wrong}
     with pytest.raises(BadInput, match=said):
         run(FSLA(delta=0.1), PLAIN, given.pop("start"), **given)
+
+
+def test_a_state_of_another_backend():
+    exact = PLAIN.to("rational")
+    state = FSLA(delta=0.1).init(exact, exact.start())
+    with pytest.raises(BadInput, match="lam has the wrong dtype"):
+        run(FSLA(delta=0.1), PLAIN, state, steps=1, rng=0)
+    with pytest.raises(BadInput, match="another backend"):
+        run(FSLA(delta=0.1), exact, FSLA(delta=0.1).init(PLAIN, START[0]), steps=1, rng=0)
+
+
+def test_a_seed_is_a_generator():
+    a = FSLA(delta=0.1, lower_batch=1)
+    seeded, drawn = (run(a, MASKED, START[0], steps=4, rng=r) for r in (3, np.random.default_rng(3)))
+    assert (seeded.trajectory["lam"] == drawn.trajectory["lam"]).all()
+    apart = np.diff(seeded.trajectory["lam"], axis=0)
+    assert len(np.unique(apart, axis=0)) == 4  # one stream for the run, not one seed for every iteration
+
+
+def test_one_name_to_keep_may_stand_alone():
+    done = run(FSLA(delta=0.1), PLAIN, START[0], steps=2, rng=0, keep="lam")
+    assert list(done.trajectory) == ["lam"]
+    assert list(run(FSLA(delta=0.1), PLAIN, START[0], steps=2, rng=0, keep="w").trajectory) == ["w"]
+
+
+def test_replicates_broadcast():
+    """As the docstring says: a start's own leading axes stay, and no axis is added to what fits already."""
+    for lead, replicates, expected in (((), (3,), (3,)), ((2, 1), (3,), (2, 3)), ((3,), (3,), (3,))):
+        start = np.broadcast_to(START[0], (*lead, 2))
+        done = run(FSLA(delta=0.1), MASKED, start, steps=1, rng=0, replicates=replicates)
+        assert done.state.leading == expected
 
 
 def test_an_algorithm_says_what_it_is():

@@ -267,3 +267,28 @@ def test_what_is_not_polynomial_or_projected():
 def test_too_long_a_step_does_not_settle():
     with pytest.raises(HypothesisViolated, match="do not settle"):
         fixed_lambda(constant(delta=5), ONE.with_dropout(**KEEP), LAM).stationary()
+
+
+# -- bad input -----------------------------------------------------------------------------------------------------
+def test_one_start_at_a_time():
+    several, a = np.array([[0.5], [1.0]]), constant()
+    for ask in (
+        lambda: fixed_lambda(a, ONE, several),
+        lambda: whole_state(a, ONE, several),
+        lambda: whole_state(a, ONE, LAM, w=np.zeros((2, 1))),
+    ):
+        with pytest.raises(BadInput, match="one start at a time") as caught:
+            ask()
+        assert "(2,)" in caught.value.measured
+
+
+def test_moments_are_asked_for_by_name():
+    found = fixed_lambda(constant(), ONE.with_dropout(**KEEP), LAM, direction=False).curve(1)
+    for ask in (
+        lambda: found.mean("d"),
+        lambda: found.second("w", "lam"),
+        lambda: found.mean_square("x"),
+    ):
+        with pytest.raises(BadInput, match="no moments of that array") as caught:
+            ask()
+        assert caught.value.required == "w, v"

@@ -27,9 +27,12 @@ from verification.claims.dropout_bilevel import (
     _one_sample,
     _scales,
     shared_draws,
+    shared_harmless,
     theorem_2,
     theorem_2_bounded,
+    theorem_2_cycle,
     theorem_2_rates,
+    theorem_2_reading_b,
     theorem_2_time_scales,
     varying_cross,
 )
@@ -89,6 +92,19 @@ def test_the_mean_along_the_algorithm_against_every_path():
         points = [space.points(np.asarray(i)) for i in range(space.size)]
         states = [a.step(problem, s, point) for s in states for point in points]  # p = ½: all equally likely
     assert values == expected
+
+
+def test_the_last_term_reaches_the_supremum_when_it_is_said_to():
+    # kills: a factor of the printed term, the threshold of another p, T for T + 1
+    for k in (1, 10, 16, 19):
+        case = theorem_2_reading_b.soonest(k)
+        p = k / 20
+        assert theorem_2_reading_b.last_term(p, case["T"]) >= 2 * p
+        assert theorem_2_reading_b.last_term(p, case["T"] - 1) < 2 * p
+        far = float(theorem_2_bounded.bounded_phi(Fraction(k, 20), Fraction(10**6), Fraction(10**6)))
+        assert far == pytest.approx(2 * p, rel=1e-10)
+    assert theorem_2_reading_b.soonest(16)["T"] == 60
+    assert theorem_2_reading_b.soonest(10)["T"] == 9
 
 
 # -- shared draws ----------------------------------------------------------------------------------------------------
@@ -160,6 +176,28 @@ def test_the_covariances_of_one_sample_against_a_loop():
     assert (second == expected[1]).all()
 
 
+@pytest.mark.parametrize(
+    ("randomness", "expected"), [("fresh", (-15, 64)), ("fresh-cross", (-121, 512)), ("shared", (-49, 256))]
+)
+def test_a_cross_derivative_that_depends_on_w_tells_fresh_from_fresh_cross(randomness, expected):
+    """E d⁺ by hand: C = ½w⁺, w⁺ = 1 − m/8, v⁺ = 9/8 − m/4; each of C, w⁺ and v⁺ with its own m or a common one."""
+    case = _descent.masked_model(shared_harmless.BENT)
+    problem = case.plain.with_dropout(lower=case.law.level, upper=None)
+    a = FSLA(delta=Fraction(1, 8), randomness=randomness)
+    one = RATIONAL.asarray(np.ones(1))
+    state, chances = _descent.one_step(a, problem, 0 * one, one, one)
+    assert _descent.mean(chances, state.d)[0] == fmpq(*expected)
+
+
+@pytest.mark.parametrize("reading", ["new", "old"])
+def test_the_next_means_are_those_of_the_affine_map(reading):
+    case = _descent.masked_model(shared_draws.point(1, 1, reading=reading))
+    a = _bias.algorithm(case)
+    T = _descent.Means(a, case.noisy, case.lam).matrix
+    x = np.concatenate([RATIONAL.eye(len(T) - 1), 0 * RATIONAL.eye(len(T) - 1)[:1] + 2])
+    assert (_bias.next_means(a, case.noisy, case.lam, x) == x @ T[:-1, :-1].T + T[:-1, -1]).all()
+
+
 # -- time scales -----------------------------------------------------------------------------------------------------
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=4))
 def test_a_polynomial_said_to_be_nonnegative_is(p):
@@ -196,6 +234,25 @@ def test_the_lyapunov_matrix_solves_its_equation_and_routh_agrees_with_eigenvalu
     assert [_scales.scales(theorem_2_time_scales.at(rate)).routh > 0 for rate in (20, 21)] == [False, True]
 
 
+@given(st.floats(-30, 30), st.floats(-30, 30))
+def test_derivatives_of_the_saturated_objective(lam, w):
+    check_derivatives(theorem_2_cycle.Saturated(Backend()), np.array([lam]), np.array([w]))
+
+
+@pytest.mark.parametrize("reading", ["new", "old"])
+@pytest.mark.parametrize("schedule", ["constant", "sqrt"])
+def test_the_run_of_bounded_gradients_against_three_lines(reading, schedule):
+    # kills: w for w⁺ in line v, readings swapped, a gradient of another scale, step sizes that do not fall
+    case = theorem_2_cycle.build(theorem_2_cycle.at(3, delta=4.0, reading=reading, schedule=schedule))
+    found, lam, w, v = case.gradients()[:50], 1.0, 0.0, 0.0
+    for k, g in enumerate(found):
+        alpha = 4.0 / (math.sqrt(k + 1) if schedule == "sqrt" else 1)
+        w = w - 3 / 16 * alpha * (w - lam)
+        new = v + 3 / 16 * alpha * (10 * math.tanh(w / 10) - v)
+        lam, v = lam - alpha * (-5 * math.tanh(lam / 10) + (new if reading == "new" else v)), new
+        assert g == pytest.approx(5 * math.tanh(lam / 10), abs=1e4 * EPS)
+
+
 # -- a cross derivative that depends on w ------------------------------------------------------------------------------
 @given(st.floats(-1, 1), st.floats(-1, 1), st.integers(0, 1))
 def test_derivatives_of_the_bent_objective(lam, w, k):
@@ -222,14 +279,25 @@ def test_the_interpolated_moments_are_the_exact_ones(randomness, reading):
     assert np.allclose(values, errors, rtol=0, atol=13 * (_decay.ENTRIES + _decay.DEGREE) * EPS * scale**2)
 
 
-@pytest.mark.parametrize("randomness", ["fresh", "fresh-cross", "shared"])
-def test_the_error_of_the_direction_forgets_the_previous_lambda(randomness):
-    """ε⁺ and the rest depend on d and λ_prev through ε alone: the map in (λ, w, v, ε) is complete."""
-    case = _decay.Decay(theorem_2_rates.at(randomness, keep=5, a=1, k=1))
-    out, T = case.to_error, np.stack([step.transitions for step in case.steps])[..., :5, :5]
-    direction = np.array([0.0, 0.0, 0.0, case.h_mean[0], 1.0])  # d and λ_prev changed, ε not
+@pytest.mark.parametrize(
+    ("randomness", "reading"), list(it.product(("fresh", "fresh-cross", "shared"), ("new", "old")))
+)
+def test_the_error_of_the_direction_forgets_the_previous_lambda(randomness, reading):
+    """ε⁺ and the rest depend on d and λ_prev through ε alone: the map in (λ, w, v, ε), and u, is complete."""
+    case = _decay.Decay(theorem_2_rates.at(randomness, reading, keep=5, a=1, k=1))
+    out, size = case.to_error, len(case.rest)
+    T = np.stack([step.transitions for step in case.steps])[..., :size, :size]
+    direction = np.zeros(size)
+    direction[[3, 4]] = case.h_mean[0], 1.0  # d and λ_prev changed, ε not
     assert np.allclose(out @ direction, 0, atol=10 * EPS)
     assert np.allclose((out @ T) @ direction, 0, atol=100 * EPS / case.delta)
+    assert np.allclose(out @ case.from_error, np.eye(size - 1), atol=10 * EPS)
+
+
+@pytest.mark.parametrize("randomness", ["fresh", "fresh-cross", "shared"])
+def test_both_readings_have_one_mean_system(randomness):
+    case = _decay.Decay(theorem_2_rates.at(randomness, "old", keep=5, a=1, k=1))
+    assert np.allclose(case.drift, case.plainest.drift, atol=1000 * EPS / case.delta**2)
 
 
 def test_the_mean_rests_only_with_an_own_draw_for_the_cross_derivative():
@@ -240,9 +308,12 @@ def test_the_mean_rests_only_with_an_own_draw_for_the_cross_derivative():
     assert errors["shared"] == pytest.approx(0.5, rel=1e3 * EPS)  # β p(1−p) with β = 2
 
 
-def test_one_step_of_the_lyapunov_inequality_by_brute_force():
-    # kills: W without α e_λe_λᵀ, q of the wrong size, ν of another iteration
-    case = _decay.Decay(theorem_2_rates.at("fresh-cross", offset=1))
+@pytest.mark.parametrize(
+    ("randomness", "reading"), [("fresh-cross", "new"), ("fresh-cross", "old"), ("shared", "old")]
+)
+def test_one_step_of_the_lyapunov_inequality_by_brute_force(randomness, reading):
+    # kills: X_uu too small, W without α e_λe_λᵀ, q of the wrong size, ν of another iteration
+    case = _decay.Decay(theorem_2_rates.at(randomness, reading, offset=1))
     X, first, noise = case.lyapunov(300)
     seconds = case.seconds(300)
     V = np.array([case.energy(s, X) for s in seconds])

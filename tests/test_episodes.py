@@ -86,6 +86,18 @@ def test_nothing_is_drawn_but_from_the_generator():
     assert not np.array_equal(drawn(TASKS).query_X, drawn(TASKS, seed=2).query_X)
 
 
+def test_a_seed_is_a_generator():
+    own, numbers = sampler(), {"ways": WAYS, "shots": SHOTS, "queries": QUERIES}
+    assert np.array_equal(own.episode(5, **numbers).query_X, drawn(seed=5).query_X)
+    tasks = own.batch(5, 3, **numbers).query_X
+    assert np.array_equal(tasks, drawn(3, seed=5).query_X)
+    assert not np.array_equal(tasks[0], tasks[1])  # one stream for the batch
+    for seeded, made in zip(
+        split_classes(40, (24, 8), 5), split_classes(40, (24, 8), np.random.default_rng(5)), strict=True
+    ):
+        assert np.array_equal(seeded, made)
+
+
 def test_episodes_own_their_memory():
     own, rng = sampler(), np.random.default_rng(5)
     before = own.X.copy()
@@ -157,6 +169,13 @@ BAD = {
     "too few classes": (lambda: drawn(ways=8), "7 classes for 8 ways"),
     "no way": (lambda: drawn(ways=0), "ways = 0"),
     "no shot, no query": (lambda: drawn(shots=0, queries=-1), "shots = 0, queries = -1"),
+    "ways that are no integer": (lambda: drawn(ways=2.0), "ways = 2.0"),
+    "a shot and a half": (lambda: drawn(shots=1.5), "shots = 1.5"),
+    "half a task": (lambda: drawn(0.5), "tasks = 0.5"),
+    "one pixel": (lambda: rotate_classes(_small(1)), "1 features"),
+    "one pixel per channel": (lambda: rotate_classes(_small(3), channels=3), "3 channels"),
+    "channels that are no integer": (lambda: rotate_classes(_small(4), channels=1.0), "1.0 channels"),
+    "half a class": (lambda: split_classes(40, (2.5,), 0), "[2.5]"),
     "no task": (lambda: drawn(0), "tasks = 0"),
     "not square": (lambda: rotate_classes(_small(8)), "8 features"),
     "square in all, not by channel": (lambda: rotate_classes(_small(9), channels=3), "3 channels"),

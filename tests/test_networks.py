@@ -34,6 +34,7 @@ from tests.network_things import (
     data,
     network,
     point,
+    tasks,
 )
 from tests.rounding import EPS, assert_rounded, decimals, exactly
 from tests.zoo_things import quantities
@@ -47,6 +48,7 @@ FEW = {  # one of each kind of formula, for what is slower
         "softplus, squared, one hidden", "leaky_relu, squared, two hidden", "relu, softmax, two hidden, weighted",
     )},
     "tanh, masked": lambda: network("tanh", "softmax", (3, 2), True).drop_units(MASK),
+    "softplus, shared, masked": lambda: tasks("softplus", "softmax").drop_units(MASK),
     **{name: SHARED[name] for name in ("tanh, softmax, shared", "relu, squared, shared")},
 }  # fmt: skip
 BATCHES, ORDER = np.array([[3, 0, 1], [2, 2, 1]]), np.array([3, 1, 0, 2])
@@ -60,7 +62,7 @@ def _vectors(f: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 # -- derivatives ----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", [*ALL, "tanh, masked"])
+@pytest.mark.parametrize("name", [*ALL, "tanh, masked", "softplus, shared, masked"])
 def test_every_quantity_is_the_definition(name: str) -> None:
     # kills: a sign, a transpose, a lost 1/N or ½, a' for a'', a layer's input for its output, a bias left out
     f = (ALL | FEW)[name]()
@@ -77,7 +79,7 @@ def test_every_derivative_agrees_through_two_channels(name: str) -> None:
     _both_channels(f, *point(f, 1))
 
 
-@pytest.mark.parametrize("name", [name for name in FEW if "shared" not in name])
+@pytest.mark.parametrize("name", FEW)
 @pytest.mark.parametrize("of", ["sample", "batch", "masks", "masks of a batch"])
 def test_terms_and_masked_losses_are_objectives_too(name: str, of: str) -> None:
     """Their data have leading axes: of samples (2,), of a minibatch's (2,) and 3 samples, of masks (2,) and (2, 1)."""
@@ -138,13 +140,15 @@ def _over(name: str, lead: tuple[Any, Any]) -> Any:
         *(("relu", name) for name in ("one hidden", "two hidden", "masked", "shared")),
         ("leaky_relu", "masked"),
         ("leaky_relu", "shared"),
+        ("relu", "shared, masked"),
         ("linear", "one hidden"),
     ],
 )
 def test_piecewise_linear_networks_are_exact_over_the_rationals(activation: str, name: str) -> None:
     """Every quantity, every digit: value, gradients and second derivatives of the squared loss."""
-    if name == "shared":
+    if name.startswith("shared"):
         f = SHARED[f"{activation}, squared, shared"]()
+        f = f.drop_units(MASK) if name.endswith("masked") else f
     else:
         f = network(activation, "squared", DEPTHS.get(name, (3, 2)), False)
         f = f.drop_units(MASK) if name == "masked" else f
@@ -264,7 +268,7 @@ def test_data_with_leading_axes() -> None:
 
 
 # -- dropout: where the two sites agree -----------------------------------------------------------------
-@pytest.mark.parametrize("name", [name for name in FEW if "shared" not in name])
+@pytest.mark.parametrize("name", FEW)
 def test_masks_of_ones_change_no_bit(name: str) -> None:
     f = FEW[name]()
     (lam, w), (u, v) = point(f, 12, (2, 1), (3,)), _vectors(f, 12)
@@ -379,6 +383,73 @@ def test_expected_losses_over_either_site(activation: str, scale: Any) -> None:
     assert (gap <= 1) == (kind.zero_at_zero and (scale == "none" or kind.homogeneous))
 
 
+# -- masks of a shared body -----------------------------------------------------------------------------
+@pytest.mark.parametrize("activation", PIECEWISE)
+@pytest.mark.parametrize("scale", ["none", "inverse"])
+def test_a_bodys_units_may_be_masked_at_either_site(activation: str, scale: Any) -> None:
+    """Rows of λ or outputs of units, over the rationals, for all 2⁵ masks: equal in every digit."""
+    f = tasks(activation, "squared")  # with its ridge, on w alone
+    (lam, w), (u, v) = point(f, 30), _vectors(f, 30)
+    keep = (Fraction(1, 3), Fraction(3, 4))
+    rows, units = f.body.rows(keep), f.body.unit_masks(keep)
+    f = f.to("rational")
+    B = f.backend
+    lam, w, u, v = (B.asarray(x) for x in (lam, w, u, v))
+    for k in range(32):
+        unit, row = (space.mask(space.points(np.array(k)), B, scale) for space in (units, rows))
+        g, moved = f.drop_units(unit), row * lam
+        for left, right in (
+            (g.value(lam, w), f.value(moved, w)),
+            (g.grad_lam(lam, w), row * f.grad_lam(moved, w)),
+            (g.grad_w(lam, w), f.grad_w(moved, w)),
+            (g.hess_ww(lam, w) @ v, f.hess_ww(moved, w) @ v),
+            (g.cross(lam, w) @ v, row * (f.cross(moved, w) @ v)),
+            (g.cross(lam, w).T @ u, f.cross(moved, w).T @ (row * u)),
+        ):
+            assert np.array_equal(left, right), k
+
+
+def test_a_shared_body_under_dropout_is_the_sum_over_masks() -> None:
+    """site="activations": the expectation by its definition, and every derivative of it by the checks."""
+    f = tasks("softplus", "softmax")  # a(0) is not 0: only this site says what is meant
+    (lam, w), (u, v) = point(f, 31), _vectors(f, 31)
+    masks = f.body.unit_masks((0.25, 1))
+    assert masks.size == 8
+    dropped = f.with_dropout(masks, site="activations", scale="inverse")
+    index = np.arange(8)
+    known = [
+        by_hand(f.drop_units(m), lam, w, u, v) for m in masks.mask(masks.points(index), f.backend, "inverse")
+    ]
+    chances = [float(p) for p in masks.exact_probabilities(index)]
+    for quantity, of in quantities(dropped).items():
+        if quantity in known[0]:
+            value, terms = (
+                sum(p * getattr(k[quantity], part) for p, k in zip(chances, known, strict=True))
+                for part in ("value", "terms")
+            )
+            assert_rounded(of(dropped, lam, w, u, v), value, terms=terms, count=f.n + f.d + SAMPLES + 8)
+    _both_channels(dropped, lam, w)
+
+
+def test_masks_and_minibatches_of_a_shared_body_keep_their_axes() -> None:
+    # kills: the tasks' axis taken for the masks', a minibatch without the masks' axes
+    f = tasks("tanh", "softmax")
+    (lam, w), _ = point(f, 32, (2, 1, 1)), None
+    masks = np.random.default_rng(33).standard_normal((3, 1, f.units))
+    g = f.drop_units(masks[:, 0])
+    assert (g.leading, g.lead) == ((3,), 1)
+    both = g.batch(BATCHES)  # minibatches (2,), in front of the masks (3,)
+    assert both.leading == (2, 3)
+    of_both, of_sample = both.grad_lam(lam[:, 0], w), g.at(1).value(lam[0, 0], w)
+    for i in range(3):
+        one = f.drop_units(masks[i, 0])
+        for j, batch in enumerate(BATCHES):
+            assert np.allclose(
+                of_both[j, i], one.batch(batch).grad_lam(lam[j, 0, 0], w), rtol=1e3 * EPS["float64"]
+            )
+        assert np.isclose(of_sample[i], one.at(1).value(lam[0, 0, 0], w), rtol=1e3 * EPS["float64"])
+
+
 # -- the structure --------------------------------------------------------------------------------------
 def test_layers_and_parameters_go_round() -> None:
     net = MLP((4, 3, 2, 5), ("relu", "tanh"))
@@ -420,6 +491,7 @@ def test_a_bodys_last_layer_is_hidden_too() -> None:
 def test_random_parameters() -> None:
     net = MLP((400, 300, 2), "relu")
     theta = net.random(np.random.default_rng(20), gain=2.0)
+    assert np.array_equal(theta, net.random(20, gain=2.0))
     assert np.array_equal(theta, net.random(np.random.default_rng(20), gain=2.0))
     first, last = net.layers(theta)
     assert not first[:, -1].any()
@@ -451,6 +523,17 @@ def test_the_centred_sigmoid_keeps_small_numbers() -> None:
         assert_rounded(a.value(B, np.array(x)), true, terms=abs(true), count=1)
 
 
+@pytest.mark.parametrize("name", [name for name, a in ACTIVATIONS.items() if not a.homogeneous])
+def test_derivatives_are_accurate_absolutely(name: str) -> None:
+    """A few eps of 1, also where the unit saturates and its derivative is far smaller: as the module says."""
+    a, B, z = ACTIVATIONS[name], MLP((1, 1)).backend, np.array([-40.0, -9.0, -0.3, 0.0, 2.0, 18.0, 37.0])
+    value = a.value(B, z)
+    slope = a.first(B, z, value)
+    true = np.array([BY_HAND[name](x) for x in z.tolist()])
+    assert np.all(np.abs(slope - true[:, 1]) <= 4 * EPS["float64"])
+    assert np.all(np.abs(a.second(value, slope) - true[:, 2]) <= 8 * EPS["float64"])
+
+
 # -- kinks, predictions ---------------------------------------------------------------------------------
 def test_the_distance_from_kinks() -> None:
     net = MLP((1, 2, 1), "relu")
@@ -468,6 +551,41 @@ def test_the_distance_from_kinks() -> None:
     lams, w = point(g, 21, (3,))
     nearest = [float(g.kink_distance(lam, w)) for lam in lams]
     assert g.kink_distance(lams, w).tolist() == nearest
+
+
+@pytest.mark.parametrize("kind", ["network", "shared"])
+def test_rows_that_stand_still_have_no_kink(kind: str) -> None:
+    """Masks of rows and of units leave out the same ones: for all 2⁵ masks at once, on a leading axis."""
+    shared_body = kind == "shared"
+    f = tasks("relu", "squared") if shared_body else network("relu", "squared", (3, 2), False)
+    net = f.body if shared_body else f.net
+    lam, w = point(f, 34, (), () if shared_body else (4, 1))
+    rows, units = net.rows(0.5), net.unit_masks(0.5)
+    row, unit = (s.mask(s.points(np.arange(32)), f.backend) for s in (rows, units))
+    expected = f.drop_units(unit).kink_distance(lam, w)
+    if shared_body:
+        found, blind = (f.kink_distance(row * lam, w, *m) for m in ((row, None), (None, np.zeros(f.d))))
+        single = f.kink_distance(row[5] * lam, w, lam_moves=row[5])
+    else:
+        found, blind = (f.kink_distance(lam, row * w, *m) for m in ((None, row), (np.zeros(f.n), None)))
+        single = f.kink_distance(lam, row[5] * w[0, 0], w_moves=row[5])
+    assert np.array_equal(found, expected)
+    assert np.array_equal(single, expected[..., 5].ravel()[0])
+    assert np.isinf(found[..., 0]).all()  # everything is dropped
+    assert np.isfinite(found[..., 1:]).any()
+    assert (blind[..., 0] == 0).all()  # and without the masks each dropped unit looks like one at its kink
+
+
+def test_a_row_that_stands_still_may_see_units_that_move() -> None:
+    net = MLP((1, 1, 1, 1), "relu")
+    f = loss(net, [[1.0]], [0.0], loss="squared")
+    moves = net.pack([np.ones((1, 2)), np.zeros((1, 2)), np.ones((1, 2))])
+    for weight, expected in ((0.0, 3.0), (-1.0, 0.25)):  # the second unit sees the first, or does not
+        w = net.pack([np.array([[1.0, 2.0]]), np.array([[weight, 3.25]]), np.ones((1, 2))])
+        assert f.kink_distance(np.zeros(0), w, None, moves) == expected
+        assert f.kink_distance(np.zeros(0), w, None, np.zeros(1)) == np.inf
+        assert f.drop_units(np.array([0.0, 1.0])).kink_distance(np.zeros(0), w, None, moves) == np.inf
+    assert f.kink_distance(np.zeros(0), w) == 0.25
 
 
 def test_predictions_and_accuracy() -> None:
@@ -516,6 +634,7 @@ def test_pickles_after_use() -> None:
 
 NET, X2, LABELS = MLP((INPUTS, 3, OUTPUTS), "relu"), np.ones((4, INPUTS)), [0, 1, 2, 0]
 BODY, X3 = MLP((INPUTS, 3), "relu", body=True), np.ones((2, 4, INPUTS))
+GOOD_SHARED = shared(BODY, X3, [LABELS] * 2, outputs=3)
 REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "one width": ("no network", lambda: MLP((3,))),
     "no units": ("no network", lambda: MLP((3, 0, 1), "relu")),
@@ -536,6 +655,21 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "not a body": ("no activation", lambda: shared(NET, X3, [LABELS] * 2, outputs=3)),
     "features of a body": ("does not take", lambda: shared(BODY, np.ones((2, 4, 7)), [LABELS] * 2, outputs=3)),
     "tasks": ("do not fit", lambda: shared(BODY, X3, [LABELS] * 3, outputs=3)),
+    "a width alone": ("no network", lambda: MLP(3, "relu")),
+    "half a unit": ("no network", lambda: MLP((3, 2.5, 1), "relu")),
+    "parameters of another network": ("wrong shape", lambda: loss(NET, X2, LABELS).losses(np.zeros(NET.size + 1))),
+    "too few parameters": ("wrong shape", lambda: NET.layers(np.zeros(NET.size - 1))),
+    "a number for parameters": ("wrong shape", lambda: NET.layers(np.array(1.0))),
+    "heads": ("wrong shape", lambda: GOOD_SHARED.losses(np.zeros(GOOD_SHARED.n), np.zeros(GOOD_SHARED.d - 1))),
+    "scores of other features": ("does not take", lambda: NET.scores(np.zeros(NET.size), np.ones((4, 5)))),
+    "scores of one sample": ("does not take", lambda: NET.scores(np.zeros(NET.size), np.ones(INPUTS))),
+    "a pass over rows": ("does not take", lambda: NET.forward(np.zeros(NET.size), np.ones((4, INPUTS)))),
+    "a negative length of λ": ("whole number", lambda: loss(NET, X2, LABELS, n=-1)),
+    "half a λ": ("whole number", lambda: loss(NET, X2, LABELS, n=1.5)),
+    "a body alone": ("would be activated", lambda: loss(BODY, X2, LABELS)),
+    "no outputs": ("outputs must be a whole number", lambda: shared(BODY, X3, [LABELS] * 2, outputs=0)),
+    "outputs and a half": ("outputs must be a whole number", lambda: shared(BODY, X3, [LABELS] * 2, outputs=2.5)),
+    "mask of a body": ("does not fit", lambda: GOOD_SHARED.drop_units(np.ones(GOOD_SHARED.n))),
     "constants": (
         "no constants are known",
         lambda: loss(NET, X2, LABELS).bounds(Region(np.zeros(0), np.zeros(NET.size), 0.0, 1.0)),

@@ -147,7 +147,8 @@ def rational(args: tuple[Any, ...], keep: list[Fraction], scale: str, act: str) 
     n, d = W.shape
     c = c.item()
     inner = X @ W.T + b
-    on = np.vectorize(lambda z: Fraction(1 if act == "linear" or z > 0 else 0), otypes=[object])(inner)
+    off = {"linear": Fraction(1), "relu": Fraction(0), "leaky_relu": Fraction(1, 8)}[act]
+    on = np.vectorize(lambda z: Fraction(1) if z > 0 else off, otypes=[object])(inner)
     total = [Fraction(0)] * (2 + n * d + 2 * n)
     for bits in itertools.product((0, 1), repeat=n):
         p = math.prod((k if bit else 1 - k) for bit, k in zip(bits, keep, strict=True))
@@ -188,6 +189,65 @@ def test_rationals_judge_the_squared_loss(method: Any, scale: Any, act: str) -> 
     ):
         wrong = np.array([float(t) for t in rational(args, wrong_keep, wrong_scale, act)])
         assert np.any(np.abs(found.flat - wrong) > count * EPS * terms)  # the judge tells the mutants apart
+
+
+@pytest.mark.parametrize("act", ["linear", "relu", "leaky_relu"])
+@both_scales
+@pytest.mark.parametrize("method", ["literal", "closed"])
+def test_over_the_rationals_nothing_is_rounded(method: Any, scale: Any, act: str) -> None:
+    # kills: a keep probability, a scale or c that passes through a float
+    rng = np.random.default_rng(2)
+    thirds = lambda *shape: (rng.integers(-8, 9, shape) * Fraction(1, 3)).tolist()  # noqa: E731 (as above)
+    args = (thirds(3, 2), thirds(3), thirds(4, 2), thirds(4), thirds(4), Fraction(1, 7))
+    never = Fraction(0) if scale == "none" else Fraction(1)
+    for keep in ([Fraction(1, 3), Fraction(2, 7), Fraction(9, 11), Fraction(1, 5)],
+                 [Fraction(1), Fraction(1, 3), never, Fraction(5, 6)]):  # fmt: skip
+        exact = rational(args, keep, scale, act)
+        options = {"keep_prob": keep, "scale": scale, "loss": "squared", "activation": act, "method": method}
+        found = expected_one_hidden(*args, **options, backend="rational")
+        parts = (found.value, found.dW, found.db, found.da, found.dc)
+        digits = [Fraction(int(q.p), int(q.q)) for x in parts for q in np.ravel(np.asarray(x, dtype=object))]
+        assert digits == exact
+        assert (found.kind, found.method) == ("exact", method)
+
+
+@pytest.mark.parametrize("method", ["literal", "closed"])
+def test_balls_enclose_thirds(method: Any) -> None:
+    # kills: a ball around the float of a keep probability, of a scale, or of c
+    import flint
+
+    args = ([[1.0], [2.0]], [0.5, -0.25], [[0.5], [-1.5]], [0.25, 1.0], [1.0, 0.5], Fraction(1, 3))
+    keep = [Fraction(1, 3), Fraction(2, 7)]
+    exact = rational(args, keep, "inverse", "linear")
+    options = {"scale": "inverse", "loss": "squared", "activation": "linear", "method": method}
+    with flint.ctx.workprec(200):  # a float's error is far outside every ball
+        found = expected_one_hidden(*args, keep_prob=keep, **options, backend="interval")
+        parts = (found.value, found.dW, found.db, found.da, found.dc)
+        balls = [b for x in parts for b in np.ravel(np.asarray(x, dtype=object))]
+        for ball, true in zip(balls, exact, strict=True):
+            assert ball.contains(flint.fmpq(true.numerator, true.denominator))
+            assert ball.rad() < 2.0**-180
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"activation": "tanh"}, "tanh is not available"),
+        ({"activation": "sigmoid"}, "sigmoid is not available"),
+        ({"loss": "logistic", "y": [1, -1]}, "softplus is not available"),
+        ({"loss": "logistic", "y": [1, -1], "method": "literal"}, "softplus is not available"),
+        ({"method": "split"}, "on the host"),
+        ({"c": np.nan}, "not finite"),
+        ({"c": 1j}, "not finite"),
+    ],
+)
+def test_what_is_not_polynomial_refuses_the_rationals(changed: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"y": [1, 2], "c": 0, "loss": "squared", "activation": "relu", **changed}
+    with pytest.raises(BadInput, match=message) as caught:
+        expected_one_hidden(
+            [[1], [2]], W=[[1]], b=[0], a=[1], keep_prob=Fraction(1, 3), backend="rational", **given
+        )
+    assert caught.value.advice
 
 
 # -- derivatives through two other channels ----------------------------------------------------------

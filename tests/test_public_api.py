@@ -32,6 +32,7 @@ PINNED = {
         "Certificate", "Enclosure", "Hypergradient", "LowerSolution", "adjoint", "certify", "enclose",
         "exact_hypergradient", "hyperobjective_hessian", "solution_jacobian", "solve_lower",
     },
+    "refimpl.masks": {"Dropout", "MAX_MASKS", "Masked", "dropout"},
     "refimpl.moments": {
         "AffineStep", "Moments", "PackedStep", "Paths", "Relaxed", "Schedule", "Stationary", "affine_step", "curve",
         "mean_and_second", "mean_square_curve", "paths", "spectral_radius", "stationary",

@@ -62,6 +62,13 @@ class Joint:
         return B.sum(B.sum(square * B.eye(self.sizes[name])))
 
     def _places(self, name: str) -> slice:
+        if name not in self.sizes:
+            raise BadInput(
+                "no moments of that array",
+                measured=repr(name),
+                required=", ".join(self.sizes),
+                advice="pick one of the names above",
+            )
         ends = dict(zip(self.sizes, accumulate(self.sizes.values()), strict=True))
         return slice(ends[name] - self.sizes[name], ends[name])
 
@@ -140,7 +147,7 @@ def fixed_lambda(
     0.000814
     0.0
     """
-    state = algorithm.init(problem, lam)
+    state = _one(algorithm.init(problem, lam))
     exact = exact_hypergradient(problem, state.lam, certify="never")
     names = ("w", "v", "d") if direction else ("w", "v")
     point = problem.backend.concat([{"w": exact.w, "v": exact.v, "d": exact.value}[name] for name in names])
@@ -158,13 +165,25 @@ def whole_state(
     steps: int | None = None,
 ) -> WholeState:
     """What all arrays of the state do from λ, w, v (the origin unless given) on; arguments as for ``fixed_lambda``."""
-    start = algorithm.init(problem, lam, w, v)
+    start = _one(algorithm.init(problem, lam, w, v))
     names = tuple(start.arrays)
     made = [
         _step(algorithm, problem, replace(start, k=1 + k), names)
         for k in _iterations(algorithm, None if steps is None else max(1, steps - 1))
     ]
     return WholeState(_step(algorithm, problem, start, names), _recursion(algorithm, made), start)
+
+
+def _one(state: FSLAState) -> FSLAState:
+    """The state, which must be a single one: the coefficients of a recursion belong to one λ."""
+    if state.leading:
+        raise BadInput(
+            "moments are of one start at a time",
+            measured=f"leading axes {state.leading}",
+            required="one λ (n,), one w and one v (d,)",
+            advice="loop over the starts",
+        )
+    return state
 
 
 def _iterations(algorithm: FSLA, steps: int | None) -> range:

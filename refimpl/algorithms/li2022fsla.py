@@ -27,7 +27,7 @@ from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
 from refimpl.objective import Objective
 from refimpl.problem import BilevelProblem
-from refimpl.solvers.lower import require_number
+from refimpl.solvers.lower import require_count
 from refimpl.spaces import Product
 
 # The draw of each use. Lower level: ∇_wG of line 6, ∇²_wwG of 7, ∇²_λwG of 9; upper level: ∇_wF of 7, ∇_λF of 9.
@@ -54,7 +54,8 @@ class FSLA(Algorithm):
 
     schedule="constant": α_k = delta. Where √(k+1) is irrational its float is taken, over the rationals too.
     lower_batch, upper_batch: data per draw of that level; None: all of them.
-    It refuses (``BadInput``) numbers that are not positive, unknown choices and what is no ``BilevelProblem``.
+    It refuses (``BadInput``) step sizes that are no positive numbers, batches below 1, unknown choices, and what is no
+    ``BilevelProblem``.
     Cost of an iteration: two gradients in w, a product with the Hessian, two with cross derivatives, two ∇_λF.
     """
 
@@ -73,7 +74,14 @@ class FSLA(Algorithm):
 
     def __post_init__(self) -> None:
         for name in ("delta", "gamma", "beta", "eta"):
-            require_number(getattr(self, name), name, positive=True)
+            require_positive(
+                getattr(self, name),
+                name,
+                "take a positive number: α_k is delta/√(k+1), and the others multiply it",
+            )
+        for name in ("lower_batch", "upper_batch"):
+            if getattr(self, name) is not None:
+                require_count(getattr(self, name), name, least=1)
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise BadInput(
@@ -153,3 +161,15 @@ class FSLA(Algorithm):
             drawn = [draws.at(point) for point in points]
             of_level.append([drawn[use] for use in uses])
         return of_level[0], of_level[1]
+
+
+def require_positive(value: Any, name: str, advice: str) -> None:
+    """A finite number above 0; else ``BadInput``."""
+    try:
+        fits = bool(0 < value < float("inf"))
+    except (TypeError, ValueError):  # a string; an array
+        fits = False
+    if not fits:
+        raise BadInput(
+            f"{name} is out of range", measured=repr(value), required="a finite number > 0", advice=advice
+        )

@@ -118,19 +118,21 @@ def run(
     start: Any,
     *,
     steps: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     replicates: tuple[int, ...] = (),
     every: int = 1,
-    keep: tuple[str, ...] = ("lam",),
+    keep: str | tuple[str, ...] = ("lam",),
     callback: Callable[[Any], object] | None = None,
 ) -> Run:
     """``steps`` iterations from ``start``: λ (..., n), or the state of an earlier run, which is gone on with.
 
     Parameters
     ----------
-    replicates : leading axes added to the start's; every entry of the leading axes draws its own randomness.
+    rng : a generator, or a seed.
+    replicates : lengths that the start's leading axes are broadcast to: a λ (n,) gets these axes; a start that has
+        leading axes keeps them where they fit. Every entry of the leading axes draws its own randomness.
     every : the state is recorded at the start, then every so many iterations, then at the end.
-    keep : names of the state's arrays to record.
+    keep : names of the state's arrays to record; one name may stand alone.
     callback : called with every state recorded after the start.
 
     Ctrl-C ends the run early: what was computed is returned. Raises ``BadInput``, ``HypothesisViolated`` where λ leaves
@@ -145,8 +147,10 @@ def run(
     """
     for value, name, least in ((steps, "steps", 0), (every, "every", 1)):
         require_count(value, name, least=least)
-    B = problem.backend
+    B, rng = problem.backend, np.random.default_rng(rng)
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
     state = start if isinstance(start, State) else algorithm.init(problem, start)
+    _require_state_of(problem, state)
     state = state.broadcast(B, _leading(state, replicates))
     if unknown := sorted(set(keep) - state.arrays.keys()):
         raise BadInput(
@@ -185,6 +189,20 @@ def run(
         e.result = result()
         raise
     return result()
+
+
+def _require_state_of(problem: BilevelProblem, state: State) -> None:
+    """Its λ, w and v are as long as the problem's, on its backend, and finite."""
+    wanted = {"lam": problem.n, "w": problem.d, "v": problem.d}
+    if (found := state.sizes(tuple(wanted))) != wanted:
+        raise BadInput(
+            "the state is of another problem",
+            measured=", ".join(f"{name} of length {size}" for name, size in found.items()),
+            required=", ".join(f"{name} of length {size}" for name, size in wanted.items()),
+            advice="go on with the problem of the earlier run, or start from a λ of this one",
+        )
+    for name, size in wanted.items():
+        problem.backend.vector(state.arrays[name], size, name)
 
 
 def _leading(state: State, replicates: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,10 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from refimpl.algorithms.li2022fsla import FSLA
+from refimpl.algorithms.li2022fsla import FSLA, require_positive
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
-from refimpl.solvers.lower import require_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,11 @@ class DropoutFSLA(FSLA):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.r is not None:
-            require_number(self.r, "r", positive=True)
+            require_positive(
+                self.r,
+                "r",
+                "the radius of a ball that contains v(λ): C_F/(p_min μ) will do; None projects nothing",
+            )
 
     def constrained(self, B: Backend, v: Array) -> Array:
         """The nearest point of the ball of radius r; over the rationals refused outside it (a square root)."""

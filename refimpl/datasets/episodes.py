@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import isqrt
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -76,16 +77,20 @@ class EpisodeSampler:
         """Of each class, the indices of its samples."""
         return tuple(np.flatnonzero(self.y == c) for c in np.asarray(self.classes))
 
-    def episode(self, rng: np.random.Generator, *, ways: int, shots: int, queries: int) -> Episode:
+    def episode(self, rng: np.random.Generator | int, *, ways: int, shots: int, queries: int) -> Episode:
         """One episode: ways classes, then shots + queries samples of each, all without replacement.
 
+        rng: a generator, or a seed.
         Raises BadInput when there are fewer classes, or any class of the sampler has fewer samples.
         """
-        return self._gather(self._draw(rng, ways, shots, queries), shots)
+        return self._gather(self._draw(np.random.default_rng(rng), ways, shots, queries), shots)
 
-    def batch(self, rng: np.random.Generator, tasks: int, *, ways: int, shots: int, queries: int) -> Episode:
+    def batch(
+        self, rng: np.random.Generator | int, tasks: int, *, ways: int, shots: int, queries: int
+    ) -> Episode:
         """``tasks`` independent episodes, one after the other from ``rng``, stacked along a leading axis."""
         _require_positive(tasks=tasks)
+        rng = np.random.default_rng(rng)
         drawn = [self._draw(rng, ways, shots, queries) for _ in range(tasks)]
         return self._gather(np.stack(drawn), shots)
 
@@ -128,15 +133,15 @@ def rotate_classes(data: Dataset, *, channels: int = 1) -> Dataset:
 
     X (4N, features), the unturned samples first; images are square, plane by plane for several channels. A turn
     is a class of its own even where it looks the same (a 0); ``split_classes(copies=4)`` keeps the turns together.
-    Raises BadInput when the images are not square.
+    Raises BadInput when the images are not square, or are single pixels.
     """
     features = data.X.shape[1]
-    side = isqrt(features // channels) if channels >= 1 else 0
-    if side == 0 or channels * side**2 != features:
+    side = isqrt(features // channels) if isinstance(channels, Integral) and channels >= 1 else 0
+    if side < 2 or channels * side**2 != features:
         raise BadInput(
-            "the images are not square",
+            "the images are not square, or have nothing to turn",
             measured=f"{features} features in {channels} channels",
-            required="channels · side² features",
+            required="channels · side² features, side >= 2",
             advice="pass the number of channels; crop images that are not square first",
         )
     images = data.X.reshape(-1, channels, side, side)
@@ -146,25 +151,27 @@ def rotate_classes(data: Dataset, *, channels: int = 1) -> Dataset:
 
 
 def split_classes(
-    classes: int, sizes: Sequence[int], rng: np.random.Generator, *, copies: int = 1
+    classes: int, sizes: Sequence[int], rng: np.random.Generator | int, *, copies: int = 1
 ) -> tuple[np.ndarray, ...]:
     """Disjoint random sets of the classes 0 … classes-1, one of each size (training, validation, test), sorted.
 
     copies = 4 after ``rotate_classes``: the turns of one class stay together, so that no test image is a training image
-    turned; sizes then count classes with their turns and are multiples of 4. Raises BadInput when they do not fit.
+    turned; sizes then count classes with their turns and are multiples of 4. rng: a generator, or a seed.
+    Raises BadInput when they do not fit.
 
     >>> [s.size for s in split_classes(40, (24, 8, 8), np.random.default_rng(0), copies=4)]
     [24, 8, 8]
     """
-    fits = classes >= 1 and copies >= 1 and classes % copies == 0
+    whole = all(isinstance(k, Integral) for k in (classes, copies, *sizes))
+    fits = whole and classes >= 1 and copies >= 1 and classes % copies == 0
     if not fits or any(size < 0 or size % copies for size in sizes) or sum(sizes) > classes:
         raise BadInput(
             "the sets do not fit the classes",
             measured=f"sizes {list(sizes)} of {classes} classes in {copies} copies",
-            required="sizes >= 0 that add up to at most the classes, all multiples of copies",
+            required="whole sizes >= 0 that add up to at most the classes, all multiples of copies",
             advice="digits with rotations: classes=40, sizes=(24, 8, 8), copies=4",
         )
-    base = classes // copies
+    base, rng = classes // copies, np.random.default_rng(rng)
     order = rng.permutation(base)
     ends = np.cumsum([0, *(size // copies for size in sizes)])
     sets = [order[start:stop] for start, stop in pairwise(ends)]
@@ -172,11 +179,11 @@ def split_classes(
 
 
 def _require_positive(**counts: int) -> None:
-    wrong = {name: count for name, count in counts.items() if count < 1}
+    wrong = {name: n for name, n in counts.items() if not isinstance(n, Integral) or n < 1}
     if wrong:
         raise BadInput(
             "an episode needs at least one of each",
             measured=", ".join(f"{name} = {count}" for name, count in wrong.items()),
-            required=">= 1",
+            required="whole numbers >= 1",
             advice="ways classes, shots and queries samples of each of them",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 from refimpl.arrays import Backend
@@ -85,6 +86,13 @@ def steps_of(recursion: Recursion) -> int | None:
 def require_steps(recursion: Recursion, times: int) -> None:
     """Refuse a negative number of steps, or more than are scheduled."""
     defined = steps_of(recursion)
+    if not isinstance(times, Integral):
+        raise BadInput(
+            "the number of steps must be a whole number",
+            measured=times,
+            required=">= 0",
+            advice="a recursion has no state between two steps",
+        )
     if times < 0 or (defined is not None and times > defined):
         raise BadInput(
             "not so many steps",

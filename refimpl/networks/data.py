@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
+from refimpl.arrays import Backend
+from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
 from refimpl.networks.losses import output_loss
 from refimpl.networks.mlp import MLP
@@ -31,6 +34,31 @@ def targets(y: Any, lead: tuple[int, ...], outputs: int, name: str) -> np.ndarra
     if name == "squared":
         return np.moveaxis(y, -1, -2)
     return np.moveaxis(one_hot(y.ravel(), outputs).reshape(outputs, *lead), 0, -2)
+
+
+def terms(B: Backend, x: Array, missing: int, index: Array, axis: int) -> Array:
+    """Samples of x on ``axis``, after ``missing`` axes of length 1 in front of its own: of masks that x has not."""
+    return B.terms(B.reshape(x, (*(1,) * missing, *x.shape)), index, axis)
+
+
+def require_mask(mask: Array, units: int) -> None:
+    """One entry for each hidden unit."""
+    if mask.ndim == 0 or mask.shape[-1] != units:
+        raise BadInput(
+            "the mask does not fit the hidden units",
+            measured=tuple(mask.shape),
+            required=f"(..., {units})",
+            advice="net.unit_masks(keep).mask(points, backend) has one entry for each hidden unit",
+        )
+
+
+def require_whole(value: Any, name: str, least: int, advice: str) -> int:
+    """value, checked to be a whole number >= least."""
+    if not isinstance(value, Integral) or value < least:
+        raise BadInput(
+            f"{name} must be a whole number", measured=value, required=f">= {least}", advice=advice
+        )
+    return int(value)
 
 
 def require_inputs(net: MLP, X: np.ndarray) -> None:

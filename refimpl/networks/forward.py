@@ -145,16 +145,35 @@ def gradient(B: Backend, delta: Array, h: Array) -> Array:
     return B.concat([delta @ B.mT(h), B.sum(delta)[..., None]])
 
 
-def kink_distance(run: Forward) -> np.ndarray:
+def kink_distance(run: Forward, moves: Array | None = None) -> np.ndarray:
     """Smallest |z| over samples and units of piecewise linear layers, (...) on the host; inf where there are none.
 
     Units with mask 0 are left out. At 0 the loss has one-sided derivatives only: what differentiates it must refuse.
+    moves: a mask that broadcasts to the parameters, whose entries 0 stand still (f(m w) moves m ∘ dw only). Units
+    whose z cannot move then, whose row stands still and sees only units that do, are left out: no kink is crossed.
     """
     smallest = np.array(np.inf)
+    still = _still(run, moves)
     for l, z in enumerate(run.before):  # noqa: E741  # l is the layer
         if run.net.activation(l).kinked:
             host = np.abs(to_numpy(z))
             if run.masks is not None:
                 host = np.where(to_numpy(run.masks[l]) == 0, np.inf, host)
+            host = np.where(still[l][..., None], np.inf, host)
             smallest = np.minimum(smallest, host.min(axis=(-2, -1)))
     return smallest
+
+
+def _still(run: Forward, moves: Array | None) -> list[np.ndarray]:
+    """Of every hidden layer, which units' pre-activations do not depend on what moves: (..., width)."""
+    if moves is None:
+        return [np.zeros(width, dtype=bool) for width in run.net.hidden]
+    host, size = np.asarray(to_numpy(moves)), (run.net.size,)
+    rows = run.net.to("numpy").layers(np.broadcast_to(host, np.broadcast_shapes(host.shape, size)))
+    inputs, found = np.ones(run.net.widths[0], dtype=bool), []  # the data stand still
+    for l in range(len(run.before)):  # noqa: E741  # as above
+        unseen = inputs[..., None, :] | (to_numpy(run.layers[l])[..., :-1] == 0)
+        found.append(~rows[l].any(axis=-1) & unseen.all(axis=-1))
+        dropped = False if run.masks is None else to_numpy(run.masks[l])[..., 0] == 0
+        inputs = found[-1] | dropped
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,12 @@ class MLP(Movable):
     backend: Backend = Backend()
 
     def __post_init__(self) -> None:
-        widths, given = tuple(int(k) for k in self.widths), self.activations
+        widths, given = _whole(self.widths), self.activations
         if len(widths) < 2 or min(widths) < 1:
             raise BadInput(
                 "these widths make no network",
                 measured=self.widths,
-                required="inputs, hidden layers if any, outputs: each at least 1",
+                required="inputs, hidden layers if any, outputs: whole numbers, each at least 1",
                 advice="MLP((64, 32, 10), 'relu') has one hidden layer of 32 units",
             )
         hidden = len(widths) - (1 if self.body else 2)
@@ -88,6 +89,7 @@ class MLP(Movable):
 
     def layers(self, theta: Array) -> tuple[Array, ...]:
         """Views (..., out, in + 1) of theta (..., size)."""
+        require_length(theta, self.size, "the network's parameters")
         found, start = [], 0
         for rows, columns in self.shapes:
             stop = start + rows * columns
@@ -107,11 +109,22 @@ class MLP(Movable):
 
     def forward(self, theta: Array, X: Array, mask: Array | None = None) -> Forward:
         """A pass over columns X (..., inputs, N), hidden outputs multiplied by mask (..., units)."""
+        self._require_inputs(X.shape[-2:-1])
         return forward(self, theta, X, mask)
 
     def scores(self, theta: Array, X: Array) -> Array:
         """Outputs (..., outputs, N) for rows X (..., N, inputs)."""
+        self._require_inputs(X.shape[-1:] if X.ndim > 1 else ())
         return forward(self, theta, self.backend.mT(X)).output
+
+    def _require_inputs(self, features: tuple[int, ...]) -> None:
+        if tuple(features) != self.widths[:1]:
+            raise BadInput(
+                "the network does not take these samples",
+                measured=f"{features[0]} features, {self.widths[0]} inputs" if features else "no matrix",
+                required="as many inputs as features",
+                advice="the first width is the number of features; samples are rows of data, columns of a pass",
+            )
 
     def rows(self, keep: Any) -> Bernoulli:
         """Masks of the parameters: one variable for each hidden unit's row, weights and bias; other rows are kept.
@@ -139,8 +152,31 @@ class MLP(Movable):
             )
         return [p for p, width in zip(keeps, self.hidden, strict=True) for _ in range(width)]
 
-    def random(self, rng: np.random.Generator, *, gain: float = 1.0) -> np.ndarray:
-        """Host parameters (size,): weights normal with variance gain²/inputs of their layer, biases 0."""
+    def random(self, rng: np.random.Generator | int, *, gain: float = 1.0) -> np.ndarray:
+        """Host parameters (size,): weights normal with variance gain²/inputs of their layer, biases 0.
+
+        rng: a generator, or a seed.
+        """
+        rng = np.random.default_rng(rng)
         scales = [np.r_[np.full(c - 1, gain / (c - 1) ** 0.5), 0.0] for _, c in self.shapes]
         draws = [rng.standard_normal(shape) * s for shape, s in zip(self.shapes, scales, strict=True)]
         return np.concatenate([x.ravel() for x in draws])
+
+
+def require_length(x: Array, length: int, name: str) -> None:
+    """x is (..., length); else ``BadInput``."""
+    if x.ndim == 0 or x.shape[-1] != length:
+        raise BadInput(
+            f"{name} have the wrong shape",
+            measured=tuple(x.shape),
+            required=f"(..., {length})",
+            advice="put the vector on the last axis; leading axes are batches",
+        )
+
+
+def _whole(widths: Any) -> tuple[int, ...]:
+    """The widths as ints; () where they are none."""
+    try:
+        return tuple(index(k) for k in widths)
+    except TypeError:
+        return ()

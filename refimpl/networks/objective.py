@@ -12,7 +12,14 @@ import numpy as np
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
-from refimpl.networks.data import non_negative, require_inputs, targets
+from refimpl.networks.data import (
+    non_negative,
+    require_inputs,
+    require_mask,
+    require_whole,
+    targets,
+    terms,
+)
 from refimpl.networks.forward import Forward, kink_distance
 from refimpl.networks.losses import OutputLoss, output_loss
 from refimpl.networks.mlp import MLP
@@ -71,7 +78,7 @@ class NetworkLoss(Objective):
 
     def batch(self, sample: Any) -> Self:
         """The mean over the last axis of the samples, whose other axes go in front of the data's and the mask's."""
-        B, index = self.backend, self.backend.indices(sample)
+        B, index = self.backend, self.backend.indices(self._terms_of(sample))
         fields = {"X": self._terms(self.X, index, -2), "y": self._terms(self.y, index, -1)}
         if self.weighted and self.pick is not None:
             fields["pick"] = self._terms(self.pick, index, -2)
@@ -83,18 +90,11 @@ class NetworkLoss(Objective):
 
     def _terms(self, x: Array, index: Array, axis: int) -> Array:
         """Samples of x, with an axis of length 1 for each that the mask has and x has not."""
-        x = self.backend.reshape(x, (*(1,) * (self.lead + 2 - x.ndim), *x.shape))
-        return self.backend.terms(x, index, axis)
+        return terms(self.backend, x, self.lead + 2 - x.ndim, index, axis)
 
     def drop_units(self, mask: Array) -> Self:
         """The loss whose hidden units' outputs are multiplied by mask (..., units) too; any numbers are allowed."""
-        if mask.ndim == 0 or mask.shape[-1] != self.units:
-            raise BadInput(
-                "the mask does not fit the hidden units",
-                measured=tuple(mask.shape),
-                required=f"(..., {self.units})",
-                advice="net.unit_masks(keep).mask(points, backend) has one entry for each hidden unit",
-            )
+        require_mask(mask, self.units)
         return dataclasses.replace(self, mask=mask if self.mask is None else self.mask * mask)
 
     # -- what the formulas share -------------------------------------------------------------------------
@@ -188,9 +188,14 @@ class NetworkLoss(Objective):
         """The share of samples whose prediction is the class of y, (...)."""
         return np.asarray(np.mean(self.predictions(w) == np.argmax(to_numpy(self.y), axis=-2), axis=-1))
 
-    def kink_distance(self, lam: Array, w: Array) -> np.ndarray:
-        """Smallest pre-activation of the piecewise linear layers, (...): see :func:`.forward.kink_distance`."""
-        return kink_distance(self._pass(w))
+    def kink_distance(
+        self, lam: Array, w: Array, lam_moves: Array | None = None, w_moves: Array | None = None
+    ) -> np.ndarray:
+        """Smallest pre-activation of the piecewise linear layers, (...): see :func:`.forward.kink_distance`.
+
+        lam_moves, w_moves: masks that broadcast to λ and w, whose entries 0 stand still. λ moves no pre-activation.
+        """
+        return kink_distance(self._pass(w), w_moves)
 
 
 def loss(
@@ -205,9 +210,19 @@ def loss(
     >>> f.n, f.d
     (3, 17)
     """
+    if net.body:
+        raise BadInput(
+            "the network's outputs would be activated",
+            measured=f"MLP({net.widths}) with body=True",
+            required="a last layer without activation, which the loss follows",
+            advice="leave body=True out; refimpl.networks.shared puts heads on a body",
+        )
     X = numbers(X, 2, "X")
     columns = targets(y, (len(X),), net.widths[-1], loss)
     require_inputs(net, X)
+    n = require_whole(
+        n, "n, the length of λ,", 0, "0 is none; weighted=True sets it to the number of samples"
+    )
     if weighted and n not in (0, len(X)):
         raise BadInput(
             "every sample has one weight",
@@ -217,5 +232,5 @@ def loss(
         )
     penalty = non_negative(reg)
     on = net.backend
-    made = NetworkLoss(net.to("numpy"), X, columns, loss, penalty, len(X) if weighted else int(n), weighted)
+    made = NetworkLoss(net.to("numpy"), X, columns, loss, penalty, len(X) if weighted else n, weighted)
     return made if on == made.backend else made.to(on)

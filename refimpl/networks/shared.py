@@ -12,10 +12,17 @@ import numpy as np
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
-from refimpl.networks.data import non_negative, require_inputs, targets
+from refimpl.networks.data import (
+    non_negative,
+    require_inputs,
+    require_mask,
+    require_whole,
+    targets,
+    terms,
+)
 from refimpl.networks.forward import Forward, affine, gradient, kink_distance, transposed
 from refimpl.networks.losses import OutputLoss, output_loss
-from refimpl.networks.mlp import MLP
+from refimpl.networks.mlp import MLP, require_length
 from refimpl.objective import Objective
 from refimpl.operators import Operator
 from refimpl.spaces import Indices, Space
@@ -28,6 +35,7 @@ class SharedLoss(Objective):
 
     X (..., T, N, inputs); y (..., T, outputs, N). A head W_j is (outputs, features + 1) in C order, its last column the
     bias. A mean over i: a sample is the i-th of every task. ∇²_ww is block diagonal, one block for each task.
+    ``mask`` (..., units) multiplies the outputs of the body's hidden units, the same for all tasks; not the ridge.
     """
 
     body: MLP
@@ -35,11 +43,17 @@ class SharedLoss(Objective):
     y: Array
     loss: str
     reg: Any
+    mask: Array | None = None
     backend: Backend = Backend()
 
     @property
     def n(self) -> int:
         return self.body.size
+
+    @property
+    def units(self) -> int:
+        """Number of the body's hidden units: those of its last layer are the features."""
+        return self.body.units
 
     @property
     def head(self) -> tuple[int, int, int]:
@@ -58,7 +72,8 @@ class SharedLoss(Objective):
 
     @property
     def leading(self) -> tuple[int, ...]:
-        return tuple(self.X.shape[:-3])
+        masks = () if self.mask is None else self.mask.shape[:-1]
+        return tuple(np.broadcast_shapes(self.X.shape[:-3], masks))
 
     @property
     def lead(self) -> int:
@@ -69,11 +84,22 @@ class SharedLoss(Objective):
         return Indices(self.count)
 
     def batch(self, sample: Any) -> Self:
-        B, index = self.backend, self.backend.indices(sample)
-        return dataclasses.replace(self, X=B.terms(self.X, index, -2), y=B.terms(self.y, index, -1))
+        """The mean over the last axis of the samples, whose other axes go in front of the data's and the mask's."""
+        index = self.backend.indices(self._terms_of(sample))
+        return dataclasses.replace(self, X=self._terms(self.X, index, -2), y=self._terms(self.y, index, -1))
+
+    def _terms(self, x: Array, index: Array, axis: int) -> Array:
+        """Samples of x, with an axis of length 1 for each that the mask has and x has not."""
+        return terms(self.backend, x, self.lead + 3 - x.ndim, index, axis)
+
+    def drop_units(self, mask: Array) -> Self:
+        """The loss whose body's hidden units are multiplied by mask (..., units) too; any numbers are allowed."""
+        require_mask(mask, self.units)
+        return dataclasses.replace(self, mask=mask if self.mask is None else self.mask * mask)
 
     def heads(self, w: Array) -> Array:
         """Views (..., T, outputs, features + 1) of w (..., d)."""
+        require_length(w, self.d, "the heads' weights")
         return self.backend.reshape(w, (*w.shape[:-1], *self.head))
 
     def pack(self, heads: Array) -> Array:
@@ -95,7 +121,8 @@ class SharedLoss(Objective):
         return self.head[0] * self.count
 
     def _pass(self, lam: Array) -> Forward:
-        return self.body.forward(lam[..., None, :], self._columns)
+        mask = None if self.mask is None else self.mask[..., None, :]
+        return self.body.forward(lam[..., None, :], self._columns, mask)
 
     def _at(self, lam: Array, w: Array) -> tuple[Forward, Array, Array, Array]:
         """The pass through the body, W, the output's mean, and the cotangent of the scores."""
@@ -168,9 +195,14 @@ class SharedLoss(Objective):
         right = np.argmax(to_numpy(self.scores(lam, w)), axis=-2) == np.argmax(to_numpy(self.y), axis=-2)
         return np.asarray(np.mean(right, axis=-1))
 
-    def kink_distance(self, lam: Array, w: Array) -> np.ndarray:
-        """Smallest pre-activation of the body's piecewise linear layers, (...): see :func:`.forward.kink_distance`."""
-        nearest = kink_distance(self._pass(lam))
+    def kink_distance(
+        self, lam: Array, w: Array, lam_moves: Array | None = None, w_moves: Array | None = None
+    ) -> np.ndarray:
+        """Smallest pre-activation of the body's piecewise linear layers, (...): see :func:`.forward.kink_distance`.
+
+        lam_moves, w_moves: masks that broadcast to λ and w, whose entries 0 stand still. w moves no pre-activation.
+        """
+        nearest = kink_distance(self._pass(lam), None if lam_moves is None else lam_moves[..., None, :])
         return nearest.min(axis=-1) if nearest.ndim else nearest
 
 
@@ -192,6 +224,7 @@ def shared(body: MLP, X: Any, y: Any, *, outputs: int, loss: str = "softmax", re
         )
     X = numbers(X, 3, "X")
     require_inputs(body, X)
-    columns = targets(y, X.shape[:2], int(outputs), loss)
+    outputs = require_whole(outputs, "outputs", 1, "one for each class or target of a task's head")
+    columns = targets(y, X.shape[:2], outputs, loss)
     made = SharedLoss(body.to("numpy"), X, columns, loss, non_negative(reg))
     return made if body.backend == made.backend else made.to(body.backend)

@@ -32,18 +32,18 @@ def per_unit(keep_prob: Any, n: int) -> Any:
     return keep_prob
 
 
-def number(value: Any, name: str) -> float:
-    """A finite float; else ``BadInput``."""
+def number(B: Backend, value: Any, name: str) -> Any:
+    """A finite number as the backend holds it; else ``BadInput``."""
     try:
-        out = float(value)
-    except (TypeError, ValueError):
-        out = float("nan")
-    if not np.isfinite(out):
+        out = B.scalar(value)
+    except (TypeError, ValueError, OverflowError):  # ValueError: ``BadInput`` too
+        out = None
+    if out is None or not (B.exact or np.isfinite(to_numpy(out))):
         raise BadInput(
             f"{name} is not finite",
             measured=value,
             required="one finite number",
-            advice=f"pass {name} as a float",
+            advice=f"pass {name} as a number",
         )
     return out
 

@@ -57,7 +57,7 @@ def expected_one_hidden(
     W: Any,
     b: Any,
     a: Any,
-    c: float,
+    c: float | Fraction,
     *,
     keep_prob: float | Fraction | Sequence[float | Fraction],
     loss: Literal["squared", "logistic"],
@@ -78,6 +78,8 @@ def expected_one_hidden(
     - "nodes": logistic loss, to rounding, in O(2^(n/2)) (``nodes``); NumPy only;
     - "closed": squared loss, from the mean and variance of z, O(n); on every backend;
     - "auto": closed for the squared loss, else split or, above 14 units, nodes; literal on other backends than NumPy.
+    Over the rationals "literal" and "closed" round nothing, and take Fractions (lists, keep_prob, c) as they are: for
+    the squared loss of linear, relu and leaky_relu units; other losses and units are refused there.
     ``executor`` shares the blocks of "literal" and "split": the result is bitwise the same.
 
     >>> one = expected_one_hidden([[1.0]], [0.0], [[1.0]], [0.0], [2.0], 0.0, keep_prob=0.25,
@@ -90,7 +92,7 @@ def expected_one_hidden(
     known("scale", scale, ("none", "inverse"))
     known("method", method, ("auto", *methods.NAMES))
     X, y, W, b, a = checked(B, X, y, W, b, a, loss)
-    c = number(c, "c")
+    c = number(B, c, "c")
     n = W.shape[0]
     space = Bernoulli(per_unit(keep_prob, n), groups=tuple(range(n)))
     keep = space.of_coordinates(scale)
@@ -102,13 +104,13 @@ def expected_one_hidden(
         h,
         act.first(B, inner, h),
         a,
-        B.asarray([float(1 / p) if scale == "inverse" else 1.0 for p in keep]),
+        B.asarray([B.scalar(1 / p) if scale == "inverse" else B.scalar(1) for p in keep]),
         B,
     )
     sums = Sums(
         columns(B, layer.terms, list(space.free)),
         c + B.sum(columns(B, layer.terms, [j for j in range(n) if keep[j] == 1]), axis=-1),
-        np.array([float(keep[j]) for j in space.free]),
+        _as_held(B, [keep[j] for j in space.free]),
         y,
         loss,
         B,
@@ -122,6 +124,12 @@ def expected_one_hidden(
             [np.ravel(part) for part in layer.absolute.gradient(_all_units(errors, keep, B))]
         )
     return ExpectedLoss(value, dW, db, da, dc, "exact" if bound is None else "bounded", bound, used)
+
+
+def _as_held(B: Backend, keep: list[Fraction]) -> np.ndarray:
+    """Keep probabilities on the host: Fractions where the backend's numbers take them exactly, else floats."""
+    exact = B.exact or not B.ordered
+    return np.array(keep if exact else [float(p) for p in keep], dtype=object if exact else np.float64)
 
 
 @dataclass(frozen=True)

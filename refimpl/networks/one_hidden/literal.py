@@ -17,7 +17,8 @@ CHUNK = 2048  # masks per product: their bits, sums and slopes for some tens of 
 def moments(sums: Sums, executor: Executor | None = None) -> Moments:
     """Σ_m P(m) · (ℓ, ℓ', ℓ' m_j)(z_b(m)), where every z_b(m) is a sum over the n units.
 
-    Any backend; 4 n B 2ⁿ flops. Chunks and their order are fixed: bitwise the same for every executor.
+    Any backend, without rounding over the rationals; 4 n B 2ⁿ flops. Chunks and their order are fixed:
+    bitwise the same for every executor.
     """
     chunks = list((executor.map if executor else map)(functools.partial(_chunk, sums), _starts(sums.n)))
     require_one(ordered_sum(part[0] for part in chunks), sums.n)
@@ -38,8 +39,10 @@ def _chunk(sums: Sums, start: int) -> tuple[float, Array, Array, Array]:
     B, host = sums.backend, bits(sums.n, start, min(start + CHUNK, 2**sums.n))
     # np.longdouble: the relative error of a product of n factors in plain precision is the same for all masks with
     # equally many units kept, so it would not average out
-    kept = sums.keep.astype(np.longdouble)
-    probability = np.where(host == 1, kept, 1 - kept).prod(axis=1).astype(np.float64)
+    rounded = sums.keep.dtype != object
+    kept = sums.keep.astype(np.longdouble) if rounded else sums.keep
+    probability = np.where(host == 1, kept, 1 - kept).prod(axis=1)
+    probability = probability.astype(np.float64) if rounded else probability
     masks, p = B.asarray(host), B.asarray(probability)
     z = B.matvec(sums.terms, masks) + sums.offset  # (masks, B)
     value, slope = loss_and_slope(sums, z)
@@ -56,5 +59,5 @@ def loss_and_slope(sums: Sums, z: Array) -> tuple[Array, Array]:
     """ℓ(z) and ℓ'(z), each to full relative accuracy in z."""
     B, y = sums.backend, sums.y
     if sums.loss == "squared":
-        return 0.5 * (z - y) * (z - y), z - y
+        return (z - y) * (z - y) / 2, z - y
     return B.softplus(-y * z), -y * B.sigmoid(-y * z)

@@ -26,7 +26,7 @@ class Sums:
 
     terms: Array  # (B, n)
     offset: Array  # (B,)
-    keep: np.ndarray  # (n,)
+    keep: np.ndarray  # (n,), floats; Fractions where the backend is exact or holds balls
     y: Array  # (B,)
     loss: str  # "squared": (z − y)²/2, or "logistic": log(1 + exp(−y z)) with y = ±1
     backend: Backend
@@ -124,8 +124,8 @@ def require_one(total: float, n: int) -> None:
 
 def ordered_sum(parts: Iterable[Any]) -> Any:
     """Σ parts in their order, compensated: what each addition rounds away is added back at the end."""
-    total: Any = 0.0
-    lost: Any = 0.0
+    total: Any = 0  # no float: rationals take none
+    lost: Any = 0
     for part in parts:
         new = total + part
         lost = lost + _lost(total, part, new)

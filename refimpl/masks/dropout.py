@@ -1,16 +1,4 @@
-"""Dropout of a bilevel problem's levels: f(m_λ λ, m_w w) for given masks, and its expectation over random ones.
-
-Masks multiply coordinates (dropout-bilevel (9), (10)); derivatives follow by the chain rule, formula (10):
-
-    ∇[f(M·)](W) = M ∇f(MW),   ∇²[f(M·)](W) = M ∇²f(MW) M,   W = (λ, w), M = diag(m_λ, m_w).
-
-Two scalings, and this is the one place where they are told apart: ``"none"``, m ∈ {0, 1}, is dropout-bilevel's;
-``"inverse"``, m/p ∈ {0, 1/p}, has E[m/p] = 1 and is dropout-flatness's. p is always a keep probability.
-Two sites: ``"weights"``, the masks multiply the coordinates of w (a network's unit with its row of weights and bias);
-``"activations"``, they multiply the outputs of hidden units. For masks 0 or 1 they agree exactly where the activation
-has a(0) = 0, for masks 0 or 1/p where also a(cz) = c a(z) for c >= 0 (linear, ReLU, leaky ReLU); only the first
-masks a ridge on w.
-"""
+"""The expectation of an objective over random masks, exactly."""
 
 from __future__ import annotations
 
@@ -26,75 +14,13 @@ import numpy as np
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, Region
-from refimpl.errors import BadInput
+from refimpl.masks.masked import Masked
 from refimpl.objective import Objective, Site
 from refimpl.operators import Operator
 from refimpl.spaces import CHUNK, Bernoulli, Product, expect
 from refimpl.spaces.bernoulli import Scale
 
 MAX_MASKS = 2**22  # enumerated in seconds to minutes
-
-
-@dataclass(frozen=True)
-class Masked(Objective):
-    """f(m_λ λ, m_w w) for masks (..., n) and (..., d): formula (10), each quantity in one line."""
-
-    f: Objective
-    lam_mask: Array
-    w_mask: Array
-    backend: Backend = Backend()
-
-    @property
-    def n(self) -> int:
-        return self.f.n
-
-    @property
-    def d(self) -> int:
-        return self.f.d
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        masks = (self.lam_mask.shape[:-1], self.w_mask.shape[:-1])
-        return tuple(np.broadcast_shapes(self.f.leading, *masks))
-
-    @property
-    def lead(self) -> int:
-        return max(self.f.lead, self.lam_mask.ndim - 1, self.w_mask.ndim - 1)
-
-    def value(self, lam: Array, w: Array) -> Array:
-        return self.f.value(self.lam_mask * lam, self.w_mask * w)
-
-    def grad_lam(self, lam: Array, w: Array) -> Array:
-        return self.lam_mask * self.f.grad_lam(self.lam_mask * lam, self.w_mask * w)
-
-    def grad_w(self, lam: Array, w: Array) -> Array:
-        return self.w_mask * self.f.grad_w(self.lam_mask * lam, self.w_mask * w)
-
-    def hess_ww(self, lam: Array, w: Array) -> Operator:
-        inner = self.f.hess_ww(self.lam_mask * lam, self.w_mask * w)
-        return between(self.backend, self.w_mask, inner, self.w_mask, self.lead_of(lam, w))
-
-    def cross(self, lam: Array, w: Array) -> Operator:
-        inner = self.f.cross(self.lam_mask * lam, self.w_mask * w)
-        return between(self.backend, self.lam_mask, inner, self.w_mask, self.lead_of(lam, w))
-
-    def kink_distance(self, lam: Array, w: Array, lam_moves: Any = None, w_moves: Any = None) -> Any:
-        lam_moves = self.lam_mask if lam_moves is None else self.lam_mask * lam_moves
-        w_moves = self.w_mask if w_moves is None else self.w_mask * w_moves
-        return self.f.kink_distance(self.lam_mask * lam, self.w_mask * w, lam_moves, w_moves)
-
-
-def between(B: Backend, left: Array, a: Operator, right: Array, lead: int) -> Operator:
-    """diag(left) A diag(right)."""
-    return Operator(
-        B,
-        a.shape,
-        lambda v: left * (a @ (right * v)),
-        lambda u: right * (a.T @ (left * u)),
-        lead,
-        lambda: left[..., :, None] * a.dense() * right[..., None, :],
-        a.symmetric and left is right,
-    )
 
 
 @dataclass(frozen=True)
@@ -325,95 +251,3 @@ class _Reach:
         square = [float(p * t * t) for p, t in zip(keep, s, strict=True)]
         of_each = np.array([float(t) for t in s])
         return cls(of_each, max(of_each, default=1.0), min(square, default=1.0), max(square, default=1.0))
-
-
-def dropout(
-    f: Objective,
-    keep_prob: Any,
-    *,
-    groups: Any = None,
-    scale: Scale = "none",
-    site: Site = "weights",
-    max_masks: int = MAX_MASKS,
-) -> Dropout:
-    """E f(m_λ λ, m_w w) as an objective.
-
-    Parameters
-    ----------
-    keep_prob : of the masks of w: a number, one number per mask variable, or a ``spaces.Bernoulli``; or
-        {"lam": …, "w": …} to mask λ too. What is not named is never masked.
-    groups : the mask variable of every coordinate, (d,) integers, or {"lam": …, "w": …}; by default one each.
-    scale : "none", m ∈ {0, 1}, or "inverse", m ∈ {0, 1/keep_prob}.
-    site : "weights", or "activations" for the hidden units of a network loss.
-    max_masks : how many masks may be enumerated; more are ``TooLarge`` where an expectation is asked for.
-
-    Raises ``BadInput``. Cost of an evaluation: 2^(number of mask variables) of f's, or one where f has a closed form.
-
-    >>> import refimpl as ri
-    >>> f = ri.zoo.quadratic.objective(ww=[[2.0, 1.0], [1.0, 2.0]], n=0)
-    >>> f.with_dropout(0.5).hess_ww(np.zeros(0), np.zeros(2)).dense().tolist()
-    [[1.0, 0.25], [0.25, 1.0]]
-    """
-    if scale not in ("none", "inverse") or site not in ("weights", "activations"):
-        raise BadInput(
-            "no such dropout",
-            measured=f"scale {scale!r}, site {site!r}",
-            required='scale "none" or "inverse", site "weights" or "activations"',
-            advice="the two documents scale differently: see refimpl.masks",
-        )
-    if site == "activations":
-        f.drop_units(1 + f.backend.zeros((f.units,)))  # refuses what has no hidden units
-    keep, grouped = _by_level(keep_prob, "keep_prob"), _by_level(groups, "groups")
-    if unknown := sorted(grouped.keys() - keep.keys()):
-        raise BadInput(
-            "groups without keep probabilities",
-            measured=", ".join(unknown),
-            required="a keep_prob for each",
-            advice='keep_prob={"lam": …, "w": …} masks both',
-        )
-    lam = _space(keep.get("lam"), grouped.get("lam"), f.n, "λ")
-    w = _space(keep.get("w"), grouped.get("w"), f.units if site == "activations" else f.d, "w")
-    for space in (lam, w):
-        space.of_coordinates(scale)
-    return Dropout(f, lam, w, scale, site, max_masks, f.backend)
-
-
-def _by_level(given: Any, name: str) -> dict[str, Any]:
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        return {"w": given}
-    if unknown := sorted(given.keys() - {"lam", "w"}):
-        raise BadInput(
-            f"{name} of what?",
-            measured=", ".join(unknown),
-            required="lam, w",
-            advice="name the two variables so",
-        )
-    return dict(given)
-
-
-def _space(keep_prob: Any, groups: Any, coordinates: int, name: str) -> Bernoulli:
-    if keep_prob is None:
-        return Bernoulli((1,), (0,) * coordinates)
-    if isinstance(keep_prob, Bernoulli) and groups is None:
-        space = keep_prob
-    elif isinstance(keep_prob, Bernoulli):
-        raise BadInput(
-            "groups given twice",
-            measured="a Bernoulli space and groups",
-            required="one of them",
-            advice="the space has its own groups",
-        )
-    else:
-        one_each = range(coordinates) if np.ndim(keep_prob) == 0 else None
-        space = Bernoulli(keep_prob, one_each if groups is None else groups)
-    if space.coordinates != coordinates:
-        raise BadInput(
-            f"the masks of {name} do not fit",
-            measured=f"masks of {space.coordinates} coordinates",
-            required=f"{coordinates}",
-            advice="give one keep probability, one per coordinate, or groups that name every coordinate's variable; "
-            "where the two levels' masks differ, give each its own refimpl.spaces.Bernoulli",
-        )
-    return space
