@@ -30,7 +30,10 @@ ROOMS = (
     "cli",
 )
 UPWARD = {  # from, to: why a lazy import up the stairs is right there
-    ("objective", "masks"): "objective.with_dropout(…) is a shorthand for the decorator, which is an objective",
+    (
+        "objective",
+        "masks",
+    ): "objective.with_dropout(…) is a shorthand for the decorator, which is an objective",
     ("problem", "measure"): "problem.check(lam, w) is a shorthand for a function of the fifth floor",
 }
 THIRD_PARTIES = {  # who may import it, inside functions; NumPy alone is imported at the top of modules

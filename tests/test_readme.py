@@ -10,7 +10,12 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 OWN_LEVEL = next(block for block in BLOCKS if "from_function" in block)
 
 
-KINDS = (["bounded"], ["estimated", "bounded"], ["bounded"], ["estimated"])  # what each block says that it prints
+KINDS = (
+    ["bounded"],
+    ["estimated", "bounded"],
+    ["bounded"],
+    ["estimated"],
+)  # what each block says that it prints
 
 
 @pytest.mark.parametrize(

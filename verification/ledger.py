@@ -71,7 +71,7 @@ EVIDENCE = ("worst", "lowered", "attained", "controls", "counterexample", "corre
 def not_rerun(
     claim: Claim,
     recorded: dict[str, Any] | None,
-    evidence: dict[str, Any] | None,
+    evidence: dict[str, Any] | None = None,
     *,
     level: str,
     seed: int,

@@ -197,6 +197,50 @@ def is_where_stated(case: Model) -> Measurement:
 # -- the upper level's masks, and the w- and v-steps ------------------------------------------------------------
 
 
+def next_means(a: FSLA, problem: BilevelProblem, lam: Array, x: Array) -> Array:
+    """E of the state after a later iteration, from the states x (m, size): (m, size)."""
+    B, space = problem.backend, a.space(problem)
+    start = replace(a.init(problem, lam), k=1)
+    names, index = tuple(start.arrays), np.arange(space.size)
+    new = a.step(problem, start.with_vector(x, names), space.ahead(space.points(index), 1))
+    images = B.broadcast(new.vector(B, names), (space.size, *x.shape))
+    chances = RATIONAL.asarray([RATIONAL.scalar(p) for p in space.exact_probabilities(index)])
+    return (chances[:, None, None] * images).sum(axis=0)
+
+
+def same_next(one: str, other: str) -> Callable[[Model], Measurement]:
+    """E[x⁺ | x] under two uses of randomness at 0, the unit vectors and (1, …, 1): an affine map is known by these."""
+
+    def measure(case: Model) -> Measurement:
+        upper = None if case.params.get("only_lower") else case.law.level
+        problem = case.plain.with_dropout(lower=case.law.level, upper=upper)
+        first, second = (algorithm(case, randomness=use) for use in (one, other))
+        start = first.init(problem, case.lam)
+        size = len(start.vector(RATIONAL, tuple(start.arrays)))
+        eye = RATIONAL.eye(size)
+        x = np.concatenate([0 * eye[:1], eye, 0 * eye[:1] + 1])
+        return identity(next_means(first, problem, case.lam, x), next_means(second, problem, case.lam, x))
+
+    return measure
+
+
+def own_draws_apart() -> Hypothesis:
+    """Is line h read @b, or ∇²_λwG the same at w = 0, 1 and 2?"""
+
+    def predicate(case: Model) -> tuple[bool, str]:
+        at_w = [
+            case.plain.lower.cross(case.lam, RATIONAL.zeros((case.plain.d,)) + k).dense() for k in range(3)
+        ]
+        change = max(abs(C - at_w[0]).max() for C in at_w)
+        return case.params.get("reading") == "old" or change == 0, str(change)
+
+    return Hypothesis(
+        "the cross derivative does not depend on w, or is multiplied by the v before",
+        r"\nabla^2_{\lambda w}G \text{ constant in } w, \text{ or } \hat v = v",
+        predicate,
+    )
+
+
 def same_means(one: str, other: str, *, second: bool = False) -> Callable[[Model], Measurement]:
     """The mean maps of the whole state under two uses of randomness; ``second``: of second moments."""
 

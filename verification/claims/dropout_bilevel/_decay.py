@@ -1,8 +1,8 @@
 """Exact E‖∇F̄(λ_k)‖² of thousands of iterations of Algorithm 1 with decaying steps, in floating point.
 
-n = d = 1, quadratic levels, masks on w (lower and upper level, keep probability p), no projection, ηδ = 1. In α = α_k
-the matrices of an iteration are polynomials of degree 3, its operator on second moments one of degree 6: they are read
-off the algorithm's own step at the seven Chebyshev nodes of [0, δ] and interpolated, which loses no digits.
+n = d = 1, quadratic levels, masks on w alone (lower and upper level, keep probability p), no projection, ηδ = 1. In
+α = α_k the matrices of an iteration are polynomials of degree 3, its operator on second moments one of degree 6: they
+are read off the algorithm's own step at the seven Chebyshev nodes of [0, δ] and interpolated, which loses no digits.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Decay:
         """The largest real part of 𝒜's eigenvalues."""
         return float(np.linalg.eigvals(self.plainest.drift).real.max())
 
-    # -- the constants of the theorem, reading @a ---------------------------------------------------------------
+    # -- the constants of the theorem ---------------------------------------------------------------------------
 
     @cached_property
     def h_mean(self) -> np.ndarray:
@@ -162,24 +162,39 @@ class Decay:
 
     @property
     def to_error(self) -> np.ndarray:
-        """The matrix of (λ, w, v, d, λ_prev) ↦ (λ, w, v, ε)."""
-        out = np.eye(4, 5)
-        out[3, [4, 1, 2]] = -self.h_mean
+        """The matrix of (λ, w, v, d, λ_prev) ↦ (λ, w, v, ε); for reading @b (…, v_prev) ↦ (…, v − v_prev)."""
+        old = len(self.rest) - 5
+        out = np.eye(4 + old, 5 + old)
+        out[3, [4, 1, 5 if old else 2]] = -self.h_mean
+        if old:
+            out[4] = [0, 0, 1, 0, 0, -1]
         return out
+
+    @property
+    def from_error(self) -> np.ndarray:
+        """A right inverse of ``to_error``: λ_prev = λ, on which the rest does not depend."""
+        old = len(self.rest) - 5
+        into = np.zeros((5 + old, 4 + old))
+        into[[0, 1, 2, 4], [0, 1, 2, 0]] = 1
+        if old:
+            into[5, [2, 4]] = [1, -1]
+        into[3] = self.h_mean @ into[[4, 1, 5 if old else 2]]
+        into[3, 3] += 1
+        return into
 
     @cached_property
     def transitions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """p_s, A_s and b_s of z̃ = (λ, w, v, ε) − z*, ε = d − h̄(λ_prev, w, v), at the nodes; reading @a only."""
-        into, out = np.zeros((5, 4)), self.to_error
-        into[[0, 1, 2, 4], [0, 1, 2, 0]] = 1
-        into[3] = [*self.h_mean, 1]
+        """p_s, A_s and b_s at the nodes, of z̃ = (λ, w, v, ε) − z*, with u = v − v_prev behind it for reading @b."""
+        out, size = self.to_error, len(self.rest)
         T = np.stack([step.transitions for step in self.steps])
-        return self.steps[0].probabilities, out @ T[..., :5, :5] @ into, T[..., :5, 5] @ out.T
+        A, b = T[..., :size, :size], T[..., :size, size]
+        return self.steps[0].probabilities, out @ A @ self.from_error, b @ out.T
 
     @cached_property
     def drift(self) -> np.ndarray:
-        """𝒜, the derivative of E A at α = 0."""
+        """𝒜, the derivative of E A in (λ, w, v, ε) at α = 0."""
         p, A, _ = self.transitions
+        A = A[..., :4, :4]
         coefficients = interpolate(np.einsum("s,nsij->nij", p, A))
         slope = chebyshev.chebder(coefficients)
         return np.asarray(chebyshev.chebval(-1.0, slope)) * 2 / self.delta
@@ -187,15 +202,21 @@ class Decay:
     def lyapunov(self, times: int) -> tuple[np.ndarray, int, np.ndarray]:
         """X, k_1, and ν_k of E V_{k+1} <= E V_k − α_k E λ̃_k² + ν_k for k_1 <= k < times, V = z̃ᵀXz̃.
 
-        𝒜ᵀX + X𝒜 = −(e_λe_λᵀ + I/8). k_1 = times where W_k = X − α_k e_λe_λᵀ − E[AᵀXA] is not ≻ 0 to the end.
+        𝒜ᵀX + X𝒜 = −(e_λe_λᵀ + I/8), and X_uu = X_εε + E[A_s(0)ᵀXA_s(0)]_uu in reading @b.
+        k_1 = times where W_k = X − α_k e_λe_λᵀ − E[AᵀXA] is not ≻ 0 to the end.
         """
         p, A, b = self.transitions
-        e = np.zeros((4, 4))
+        size = A.shape[-1]
+        e, at_zero, X = (np.zeros((size, size)) for _ in range(3))
         e[0, 0] = 1.0
-        X = solve_continuous_lyapunov(self.drift.T, -(e + np.eye(4) / 8))
-        X = (X + X.T) / 2
+        at_zero[:4, :4] = np.eye(4)  # E A at α = 0; there v_prev⁺ = v and u⁺ = 0
+        solved = solve_continuous_lyapunov(self.drift.T, -(e + np.eye(size) / 8)[:4, :4])
+        X[:4, :4] = (solved + solved.T) / 2
+        if size > 4:
+            of_u = chebyshev.chebval(-1.0, interpolate(A[..., :4, 4]))
+            X[4, 4] = X[3, 3] + np.einsum("s,si,ij,sj->", p, of_u, X[:4, :4], of_u)
         M = interpolate(np.einsum("s,nsji,jk,nskl->nil", p, A, X, A))
-        q = interpolate(np.einsum("s,nsji,jk,nsk->ni", p, A - np.eye(4), X, b))
+        q = interpolate(np.einsum("s,nsji,jk,nsk->ni", p, A - at_zero, X, b))
         n = interpolate(np.einsum("s,nsj,jk,nsk->n", p, b, X, b))
         basis = self.basis(times)
         M, q, n = (np.tensordot(basis, x, axes=1) for x in (M, q, n))
@@ -208,5 +229,6 @@ class Decay:
     def energy(self, second: np.ndarray, X: np.ndarray) -> float:
         """E V from a packed second moment."""
         B, out = self.problem.backend, self.to_error
-        S = unpack(B, second, 6)[:5, :5]
+        size = len(self.rest)
+        S = unpack(B, second, size + 1)[:size, :size]
         return float(np.trace(X @ out @ S @ out.T))

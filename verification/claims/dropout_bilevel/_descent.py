@@ -22,8 +22,10 @@ from refimpl.arrays import factor
 from refimpl.arrays.backend import Array
 from refimpl.errors import HypothesisViolated
 from refimpl.moments import Schedule
+from refimpl.objective import Objective
 from refimpl.zoo import quadratic
-from verification.claims.dropout_bilevel._masks import RATIONAL, Law, Model
+from verification.claims.dropout_bilevel._masks import RATIONAL, Law, Model, rationals
+from verification.claims.dropout_bilevel._polynomials import Polynomial
 
 PLANE: dict[str, Any] = {
     "ww": [[0.0]],
@@ -38,24 +40,30 @@ def same_keep(n: int, d: int, lam: Sequence[int], w: Sequence[int]) -> Law:
 
 
 def masked_model(params: Mapping[str, Any]) -> Model:
-    """The problem of ``params`` under masks: ``kind`` is "plane", "line" or "random".
+    """The problem of ``params`` under masks: ``kind`` is "plane", "line", "bent" or "random".
 
     plane: G = ½w², F = ½(λ₁ + λ₂ − 1)². line: G = ½w² − λw, F = w + ½λ² (``flat``: F = w).
+    bent: G = w² − w + ¼λw², F = w + ½λ²: the cross derivative depends on w.
     random: H = I + ¼RᵀR, the rest multiples of ¼; ``bent``: F has a term quadratic in w.
     """
     kind = params.get("kind", "random")
+    lower: Objective
     if kind == "plane":
         n, d = 2, 1
         lower, upper = quadratic.objective(ww=[[1.0]], n=2), quadratic.objective(**PLANE)
     elif kind == "line":
         n, d = 1, 1
         lower, upper = line_levels(params)
+    elif kind == "bent":
+        n, d = 1, 1
+        _, upper = line_levels(params)
+        lower = Polynomial(rationals([1, -1, Fraction(1, 4)]), ((0, 2), (0, 1), (1, 2)), 1, 1)
     else:
         n, d = params["n"], params["d"]
         lower, upper = random_levels(n, d, params["seed"], bent=params.get("bent", 0))
     law = same_keep(n, d, params["keep_lam"], params["keep_w"])
     lam = RATIONAL.asarray(np.array(params.get("lam", [0.0] * n), dtype=float))
-    return Model(BilevelProblem(upper, lower).to("rational"), law, lam, dict(params))
+    return Model(BilevelProblem(upper.to("rational"), lower.to("rational")), law, lam, dict(params))
 
 
 def line_levels(params: Mapping[str, Any]) -> tuple[quadratic.Quadratic, quadratic.Quadratic]:

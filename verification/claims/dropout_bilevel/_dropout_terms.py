@@ -12,7 +12,7 @@ from refimpl.arrays import factor
 from refimpl.arrays.backend import Array
 from refimpl.exact import solution_jacobian
 from verification.claims.dropout_bilevel._masks import RATIONAL, Model
-from verification.claims.dropout_bilevel.hypergradient import each_mask
+from verification.claims.dropout_bilevel.hypergradient import adjoints, each_mask
 
 Term = Callable[[Model], Any]
 
@@ -62,6 +62,21 @@ def of_hessian(case: Model) -> Any:
 def of_masked_hypergradient(case: Model) -> Any:
     """The variance of ∇F_M: the gap of Jensen's inequality."""
     return variance(case, each_mask(case))
+
+
+def of_adjoint(case: Model) -> Any:
+    """Var(v_m): the variance of the adjoint over the upper masks."""
+    return variance(case, adjoints(case, case.noisy)[2])
+
+
+def of_shared_masks(case: Model) -> Any:
+    """‖E[(Ĉ − C̄)Ĥv̄]‖², Ĉ = m_λ∇²_λwG m_w and Ĥ = m_w∇²_wwG m_w of one draw, v̄ the mean adjoint: literal sums."""
+    _, of_lam, of_w = case.law.literal
+    v = case.law.mean(lambda m, w: adjoints(case, case.noisy)[2])
+    C = of_lam[:, :, None] * case.plain.lower.cross(case.lam, case.w).dense() * of_w[:, None, :]
+    H = of_w[:, :, None] * case.plain.lower.hess_ww(case.lam, case.w).dense() * of_w[:, None, :]
+    off = C - case.law.mean(lambda m, w: C)
+    return norm2(case.law.mean(lambda m, w: (off @ (H @ v)[..., None])[..., 0]))
 
 
 def of_floor(case: Model) -> Any:

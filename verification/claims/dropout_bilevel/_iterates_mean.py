@@ -47,9 +47,9 @@ class Iteration:
 
     @property
     def target_by_lam(self) -> float:
-        """L_v."""
+        """L_v, with v̄ at λ_k: v̄ − v̄' = A'⁻¹[b − b' + (A' − A)v̄] for two systems Av̄ = b and A'v̄' = b'."""
         F, G, L_w = self.upper, self.lower, self.solution_by_lam
-        size = float(np.linalg.norm(self.target_before))
+        size = float(np.linalg.norm(self.case.v_star))
         of_gradient = F.gradient_by_lam + F.gradient_by_w * L_w
         return (of_gradient + size * (G.hessian_by_lam + G.hessian_by_w * L_w)) / G.low
 

@@ -6,7 +6,9 @@ cross derivative the mean of d is that of h, so that errors of the means obey, w
 In a mode of factor 1 − x, with y = x/(κp_w): w = p_λλ/(1 − y), v = A(1 − x)w/(1 − y), and v⁺ = (1 − x)v; inserted,
     x = α{p_λC + p_λ²p_wA [(1−x)/(1−y)]²} = αc(1 + r),   |r| <= R := p_λ²p_w|A|/c · max{2x, (1−y)⁻² − 1}.
 Where R <= ½, x <= 2αc, and R may be taken there. N = ln ε/ln(1−x) and x <= −ln(1−x) <= x/(1−x) give
-|N αc/ln(1/ε) − 1| <= 2R + x. The same with α_k = δ/√(k+1) for Σα_k, about 2δ√N, in place of αN: N grows like c⁻².
+|N αc/ln(1/ε) − 1| <= 2R + x. N falls in x: comparing two N is comparing two x, which ``slowest`` encloses in rationals
+(for the float α, κ, A, C as they are). The same with α_k = δ/√(k+1) for Σα_k, about 2δ√N, in place of αN: N grows
+like c⁻².
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from flint import fmpq, fmpq_mat, fmpq_poly
 
 EPSILON = 1e-6  # the error to reach, relative; fixed beforehand
 STEP, LOWER = 1e-4, 0.25  # α and κ
@@ -41,6 +45,18 @@ class Scalar:
     def curvature(self) -> float:
         """c = F̄''."""
         return self.p_lam * self.C + self.p_lam**2 * self.p_w * self.A
+
+    @cached_property
+    def slowest(self) -> tuple[fmpq, fmpq]:
+        """x of the slowest mode, between two rationals: the characteristic polynomial changes sign there, and has no
+        root farther from 0 than the end towards 1. Found in floats, decided exactly; widened until decided.
+        """
+        chi, x = characteristic(self), 1 - self.factor
+        for more in range(6, 28):
+            low, high = (rational(x * (1 + sign * 4.0**more * 2.0**-36)) for sign in (-1, 1))
+            if chi(1 - high) <= 0 <= chi(1 - low) and within(chi, 1 - low):
+                return low, high
+        raise ArithmeticError(f"no real slowest mode near {1 - x}")
 
     @property
     def mean_matrix(self) -> np.ndarray:
@@ -77,6 +93,26 @@ class Scalar:
         """The family at keep probabilities t on its path: of λ, of w or of both."""
         lam, w = (t if self.path in ("both", name) else 1.0 for name in ("lam", "w"))
         return Scalar(self.A, self.C, lam, w, self.kappa, self.path)
+
+
+def rational(x: float) -> fmpq:
+    """A float as what it is."""
+    return fmpq(*float(x).as_integer_ratio())
+
+
+def characteristic(s: Scalar) -> fmpq_poly:
+    """Characteristic polynomial of ``mean_matrix`` of the rational family."""
+    A, C, p, q, k, a = (rational(x) for x in (s.A, s.C, s.p_lam, s.p_w, s.kappa, STEP))
+    w = [k * q * p, 1 - k * q, fmpq(0)]
+    v = [k * q * A * w[0], k * q * A * w[1], 1 - k * q]
+    lam = [1 - a * p * C - a * p * q * v[0], -a * p * q * v[1], -a * p * q * v[2]]
+    return fmpq_mat(3, 3, [*lam, *w, *v]).charpoly()
+
+
+def within(chi: fmpq_poly, r: fmpq) -> bool:
+    """No root of a real monic cubic is farther than r from 0: Jury's conditions for χ(rz)/r³; z = 1 may be a root."""
+    a, b, c = (chi[i] / r ** (3 - i) for i in range(3))
+    return 1 + c + b + a >= 0 and 1 - c + b - a > 0 and abs(a) < 1 and abs(a * a - 1) > abs(a * c - b)
 
 
 def scalar(params: Mapping[str, Any]) -> Scalar:

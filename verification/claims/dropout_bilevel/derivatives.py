@@ -175,7 +175,7 @@ CLAIMS = (
         complete="both sides are linear in G, so monomials suffice; of a monomial both are numbers times "
         "one and the same monomial in W, so one point without zeros suffices; in each variable's keep "
         "probability both are of degree at most one, so the two values 1/4 and 3/4 suffice; all groupings "
-        "of λ's and of w's coordinates are visited.",
+        "of λ's and of w's coordinates are visited. Rows of ∇²_λλ are those of ∇²_ww with other names.",
         controls=(
             *MUTANTS,
             Control(

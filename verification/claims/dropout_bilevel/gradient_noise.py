@@ -147,7 +147,7 @@ PRINTED = r"\text{the variance term in (15) decreases linearly with the maximum 
 CLAIMS = (
     remark(
         "",
-        "As printed: the gradient's variance falls linearly with the dropout rate",
+        "As printed: the gradient's variance falls linearly with the keep probability",
         r"V(p) = p\,V(1),\qquad V(p) = E\big\|m_w\nabla_wG(\lambda, m_ww;\xi) - \nabla_w\bar G(\lambda, w)\big\|^2,\ "
         r"m_w \sim \operatorname{Bernoulli}(p)",
         printed=PRINTED,
@@ -159,7 +159,7 @@ CLAIMS = (
         corrected=EXACT,
         notes="Without data noise $V(1) = 0$, and dropout creates the variance: $G = \\frac{1}{2}w^2$ at $w = 1$ has "
         "$V(p) = p(1-p)$; at the solution two coupled coordinates suffice (the last instances). (15) leaves this "
-        "part out.",
+        "part out. What the remark calls the dropout rate is $p$, the keep probability.",
     ),
     remark(
         "@decreasing",
@@ -173,7 +173,8 @@ CLAIMS = (
         measure=smaller,
         corrected=EXACT,
         notes="Near $p = 1$ the variance at $w(\\lambda)$ changes by $(1-p)\\big(\\sum_{i \\ne j}H_{ij}^2\\bar w_j^2 "
-        "- \\operatorname{tr}\\Sigma\\big)$: it rises with the dropout rate wherever coupling outweighs data noise.",
+        "- \\operatorname{tr}\\Sigma\\big)$: it rises as the keep probability falls from 1 wherever "
+        "coupling outweighs data noise.",
     ),
     remark(
         "@data",

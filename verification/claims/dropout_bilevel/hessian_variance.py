@@ -42,7 +42,7 @@ def _flat(g: Wave) -> tuple[bool, float]:
 ONE_EACH = Hypothesis("a mask variable for each coordinate", r"g(i) \ne g(j) \text{ for } i \ne j", _one_each)
 FLAT = Hypothesis("constant Hessian", r"\nabla^2G \text{ does not depend on } W", _flat)
 PRINTED = (
-    r"E\|\nabla^2(G(M\,\cdot))(W) - E_M\nabla^2(G(M\,\cdot))(W)\|^2 \le \sum_{i,j}p_ip_j(1-p_ip_j)\,C_G^2"
+    r"E\|\nabla^2(G(M\,\cdot))(W) - E_M\nabla^2(G(M\,\cdot))(W)\|_F^2 \le \sum_{i,j}p_ip_j(1-p_ip_j)\,C_G^2"
 )
 HALF = {"n": 0, "d": 1, "keep_w": [4]}  # G = w²/2
 SQUARE = {"n": 1, "d": 1, "keep_lam": [4], "keep_w": [4], "ll": [1], "cross": [1]}  # G = (λ + w)²/2
@@ -92,6 +92,7 @@ CLAIMS = (
         title="As printed: the variance of the masked Hessian",
         source="dropout-bilevel, lemma 1, (14)",
         statement=PRINTED,
+        printed=PRINTED.replace("_F^2", "^2"),
         hypotheses=(CONVEX, BOUNDED, ONE_EACH),
         strategy=waves(),
         explicit=(HALF, SQUARE, waving(4), waving(7)),
@@ -112,7 +113,10 @@ CLAIMS = (
         budget=Budget(quick=60, full=1000),
         notes="Two errors: $m_i^2 = m_i$, so the diagonal has $p_i(1-p_i)$ (the counterexample: $\\frac{1}{4} > "
         "\\frac{3}{16}$); and a varying Hessian changes with the masks of all the other coordinates. "
-        "@constant-hessian, @grouped and @every-p separate them; @golden-section is what remains true.",
+        "@constant-hessian, @grouped and @every-p separate them; @golden-section is what remains true. (14) prints "
+        "no F, "
+        "so the spectral norm; its proof sums entries, and the Frobenius norm is executed. The counterexample $G = "
+        "\\frac{1}{2}w^2$ is 1 × 1, where both are one: it refutes both readings.",
     ),
     Claim(
         id="dropout-bilevel/lemma-1@constant-hessian",

@@ -88,14 +88,16 @@ CLAIMS = (
         equality=Equality(params={**HALF, "parts": 55, "keep_w": [34]}, reaches=0.999),
         budget=Budget(quick=100, full=600),
         notes="For one common p: $p \\ge \\varphi = \\frac{\\sqrt5-1}{2} \\approx 0.618$ (or 0). Nearly attained at "
-        "the Fibonacci quotient $\\frac{34}{55}$, just above $\\varphi$. Necessary too: @golden-section-sharp.",
+        "the Fibonacci quotient $\\frac{34}{55}$, just above $\\varphi$. Sufficient for the spectral norm too, the "
+        "smaller "
+        "one; necessary for the Frobenius norm, shown for $n = 2$, $d = 1$: @golden-section-sharp.",
     ),
     Claim(
         id="dropout-bilevel/lemma-1@golden-section-sharp",
         title="By how much the printed bound fails where less is kept",
         source="dropout-bilevel, lemma 1, (14)",
         statement=r"$$G = \tfrac{C_G}{2}(\lambda_1 + \lambda_2 + w)^2:\quad E\|X - EX\|_F^2 - "
-        r"\sum_{i,j}p_ip_j(1-p_ip_j)C_G^2 = C_G^2\sum_ip_i(1-p_i)(1-p_i-p_i^2)$$",
+        r"\sum_{i,j}p_ip_j(1-p_ip_j)C_G^2 = C_G^2\sum_ip_i(1-p_i)(1-p_i-p_i^2)$$ with $n = 2$, $d = 1$",
         hypotheses=(CONVEX, BOUNDED, ONE_EACH, FLAT),
         explicit=[
             {**CUBE, "keep_lam": [a, b], "keep_w": [c]} for a, b, c in it.product(range(1, 6), repeat=3)
@@ -112,8 +114,10 @@ CLAIMS = (
                 params={**CUBE, "keep_lam": [2], "keep_w": [2], "groups_lam": [0, 0]},
             ),
         ),
-        notes="So for constant Hessians the condition of @golden-section is necessary: where the sum is positive "
-        "this G breaks the printed bound. An entry $|H_{ij}| = C_G$ off the diagonal contributes exactly what is "
+        notes="So for constant Hessians, the Frobenius norm and $n = 2$, $d = 1$ the condition of @golden-section is "
+        "necessary: where the sum is positive this G breaks the printed bound; the spectral norm may still be "
+        "below it, "
+        "and other sizes are not executed. An entry $|H_{ij}| = C_G$ off the diagonal contributes exactly what is "
         "printed.",
     ),
 )

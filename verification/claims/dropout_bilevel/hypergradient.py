@@ -113,12 +113,12 @@ def formula_16(mean: bool = True, sign: int = -1, cross: bool = True) -> Callabl
     return measure
 
 
-def fixed_point(beta_twice: bool = True) -> Callable[[Model], Measurement]:
-    """v ↦ β m_w∇_wF + (I − β∇²_wwḠ)v leaves v_m where it is."""
+def fixed_point(beta_twice: bool = True, mean: bool = True) -> Callable[[Model], Measurement]:
+    """v ↦ β m_w∇_wF + (I − β∇²_wwḠ)v, ∇²_wwḠ a literal sum, leaves v_m where the library puts it, by Ḡ or by G."""
 
     def measure(case: Model) -> Measurement:
-        _, inner, v, _ = adjoints(case, case.noisy)
-        H = case.noisy.lower.hess_ww(case.lam, case.w).dense()
+        _, inner, v, _ = adjoints(case, case.noisy if mean else case.plain)
+        H, _ = case.normal_equations(case.lam)
         return identity((BETA * inner if beta_twice else inner) + v - BETA * (v @ H), v)
 
     return measure
@@ -207,8 +207,12 @@ CLAIMS = (
         statement=r"v_m = \beta\, m_w\nabla_wF + \left(I - \beta\nabla^2_{ww}\bar G\right)v_m",
         explicit=SMALL,
         measure=fixed_point(),
-        controls=(Control("β missing before ∇_wF", kind="formula", measure=fixed_point(beta_twice=False)),),
-        notes="For every mask, with $\\beta = 1/3$: the equation is linear in β. Without β before "
+        controls=(
+            Control("β missing before ∇_wF", kind="formula", measure=fixed_point(beta_twice=False)),
+            Control("G for Ḡ", kind="formula", measure=fixed_point(mean=False)),
+        ),
+        notes="For every mask, with $\\beta = 1/3$: the equation is linear in β. $v_m$ is solved for by the library; "
+        "$E[m_w\\nabla^2_{ww}G\\,m_w]$ in the iteration is a literal sum over masks. Without β before "
         "$m_w\\nabla_wF$ the fixed point is $v_m/\\beta$: the two factors of the v-line have to be the same.",
         **SHARED,
     ),

@@ -173,7 +173,7 @@ CLAIMS = (
         ),
         budget=Budget(quick=100, full=1000),
         notes="With constant steps, and so a constant factor, $O(\\alpha^2)$ is right; then @constant-iota is no "
-        "objection either. Other factors $1-c\\gamma_k\\bar\\mu$, $c < 2$, need $K \\ge (1-\\gamma)^4/((2-c)\\gamma "
-        "- \\gamma^2)$.",
+        "objection either. Other factors $1-c\\gamma_k\\bar\\mu$, $c < 2$, need $K \\ge "
+        "(1-\\gamma)^2(1-c\\gamma)/((2-c)\\gamma - \\gamma^2)$, which is sharp.",
     ),
 )

@@ -15,6 +15,7 @@ from refimpl.arrays.backend import Array
 from refimpl.bounds import Region
 from refimpl.objective import Objective
 from refimpl.zoo import quadratic, uppers
+from verification.claims.dropout_bilevel._iterates import determinant, semidefinite
 from verification.claims.dropout_bilevel._masks import RATIONAL
 from verification.instances import EPS
 from verification.model import Budget, Claim, Control, Correction, Equality, Hypothesis, Measurement, reals
@@ -93,10 +94,9 @@ def value_lipschitz(case: Convex) -> Measurement:
 
 
 def _convex(case: Convex) -> tuple[bool, Any]:
-    """H − μI has non-negative leading minors: of RᵀR they are squares, so only a wrong H fails."""
-    shifted = (case.H - case.mu * RATIONAL.eye(len(case.a))).astype(float)
-    least = float(np.linalg.eigvalsh(shifted)[0])
-    return least >= -10 * len(case.a) * EPS * float(abs(shifted).sum() + 1), least
+    """μ > 0 and no principal minor of H − μI is negative, exactly; measured: the last minor. Only a wrong H fails."""
+    shifted = case.H - case.mu * RATIONAL.eye(len(case.a))
+    return case.mu > 0 and semidefinite(shifted), float(determinant(shifted))
 
 
 STRONG = Hypothesis("strongly convex", r"H \succeq \mu I,\ \mu > 0", _convex)

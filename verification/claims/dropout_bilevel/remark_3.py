@@ -145,7 +145,7 @@ SHARED: dict[str, Any] = {
 }
 STRATEGY = st.fixed_dictionaries({"p": st.tuples(st.integers(1, 8), st.integers(2, 9)).map(list)})
 ENOUGH = (
-    "times p both sides are polynomials in p, and in 1/k of degree two, the first of degree at most six: "
+    "times p² both sides are polynomials in p of degree at most six, and in 1/k of degree two: "
     "eight keep probabilities and three indices k decide them; for p = 1 there is no dropout and the "
     "sequence is the same."
 )

@@ -8,8 +8,9 @@ w⁺ = w − γ g_s into h = ∇_λF − C_s v⁺, and (λ, w, v) are independen
 
 For masks of one sample m m = m gives E[(C_s−C̄)(H_s−H̄)] = P_λ C (I−P) H̄, groups included (m_w m_w H m_w = m_w H m_w).
 Upper masks enter h additively and C_s carries lower masks only: sharing them changes no mean. In the w- and v-steps no
-product of two quantities of one draw occurs: sharing there changes no mean either. Reading @b has v in place of v⁺,
-which is independent of s, and the bias is 0 where ∇²_λwG does not depend on w.
+product of two quantities of one draw occurs, and C_s does not depend on w: sharing there changes no mean either. (Where
+∇²_λwG depends on w, Ĉ holds w⁺, and a draw that the w- and v-steps share correlates Ĉ(w⁺) with v⁺: it does.) Reading @b
+has v in place of v⁺, which is independent of s, and the bias is 0 where ∇²_λwG does not depend on w.
 
 Momentum: let e = d − h̄(λ_prev, w, v). The subtracted h is taken at points independent of s, so
 E e⁺ = (1−η) E e + b, with b the right side of (1): e accumulates b/η. At a fixed point of the means d = 0, w = w(λ),
@@ -160,8 +161,8 @@ CLAIMS = (
         id="dropout-bilevel/theorem-2@shared-old",
         title="Masks shared as printed, h at the v before: the mean settles at a stationary point",
         source="dropout-bilevel, Theorem 2 for $\\nabla\\bar F$, line h read @b",
-        statement=r"E\lambda_k \to \lambda_\infty \text{ with } \nabla\bar F(\lambda_\infty) = 0, \text{ where } "
-        r"\nabla^2_{\lambda w}G \text{ is constant}",
+        statement=r"E\lambda_k \to \lambda_\infty \text{ with } \nabla\bar F(\lambda_\infty) = 0 \text{ for constant "
+        r"steps, where } \nabla^2_{\lambda w}G \text{ is constant}",
         hypotheses=(settles(reading="old"),),
         strategy=random_problems(),
         explicit=(*SMALL, HALF),
@@ -174,7 +175,8 @@ CLAIMS = (
         ),
         budget=Budget(quick=8, full=150),
         notes=MEANS
-        + "For the mean squares see the rates. With a cross derivative that depends on w a bias γ/η stays: "
+        + "Steps $\\alpha_k = \\delta$. For the mean squares under $\\alpha_k = \\delta/\\sqrt{k+1}$ see "
+        "@shared-old-bound. With a cross derivative that depends on w a bias γ/η stays: "
         "@shared-old-varying.",
     ),
 )

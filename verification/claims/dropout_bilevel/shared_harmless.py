@@ -1,13 +1,14 @@
 r"""What else is shared: one training sample instead of masks, the upper level's masks, those of the w- and v-steps.
 
-The formulas are derived in ``shared_draws``: only a draw that stands in Ĉ and has made v⁺ or w⁺ gives a bias.
+The formulas are derived in ``shared_draws``: with a cross derivative that does not depend on w, only a draw that
+stands in Ĉ and has made v⁺ or w⁺ gives a bias.
 """
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from verification.claims.dropout_bilevel._bias import same_means, settles
+from verification.claims.dropout_bilevel._bias import own_draws_apart, same_means, same_next, settles
 from verification.claims.dropout_bilevel._descent import masked_model, random_problems
 from verification.claims.dropout_bilevel._one_sample import sample_limit, samples
 from verification.claims.dropout_bilevel.shared_draws import MEANS, SOURCE, point
@@ -24,6 +25,8 @@ SEVERAL = st.fixed_dictionaries(
 )
 ONE_SAMPLE = {"n": 1, "d": 1, "N": 1, "seed": 0, "line": 1}
 TWO_SAMPLES = tuple({"n": n, "d": d, "N": 2, "seed": 3, "bent": 1} for n, d in ((1, 1), (1, 2), (2, 2)))
+
+BENT = {"kind": "bent", "keep_lam": [1, 1], "keep_w": [1, 2], "only_lower": 1}
 
 CLAIMS = (
     Claim(
@@ -84,27 +87,41 @@ CLAIMS = (
     ),
     Claim(
         id="dropout-bilevel/upper-masks-harmless@lower",
-        title="Only the cross derivative needs its own masks",
+        title="Where the cross derivative does not depend on w, it alone needs its own masks",
         source=SOURCE,
-        statement=r"E[x_{k+1} \mid x_k] \text{ is the same for randomness fresh-cross (own masks for the "
-        r"cross derivative alone) and fresh (own masks for every use)}",
+        statement=r"$E[x_{k+1} \mid x_k]$ does not change between randomness fresh-cross (own masks for the cross "
+        r"derivative alone) and fresh (own masks for every use), where $\nabla^2_{\lambda w}G$ does not depend on $w$, "
+        r"or line h is read @b",
+        hypotheses=(own_draws_apart(),),
         strategy=random_problems(
             n=st.just(1), d=st.just(1), reading=st.sampled_from(["new", "old"]), keep_lam=st.just([1, 1])
         ),
-        explicit=(point(1, 1), point(1, 1, reading="old", keep_lam=[1, 1])),
+        explicit=(
+            point(1, 1),
+            point(1, 1, reading="old", keep_lam=[1, 1]),
+            {**BENT, "reading": "old"},
+        ),
         build=masked_model,
-        measure=same_means("fresh-cross", "fresh"),
+        measure=same_next("fresh-cross", "fresh"),
         grade="proved",
         controls=(
+            Control("∇²_λwG depends on w, h at v⁺", params=BENT),
             Control(
-                "second moments too", kind="formula", measure=same_means("fresh-cross", "fresh", second=True)
+                "second moments too",
+                kind="formula",
+                measure=same_means("fresh-cross", "fresh", second=True),
+                params=point(1, 1),
             ),
             Control(
-                "the cross derivative's shared too", kind="formula", measure=same_means("shared", "fresh")
+                "the cross derivative's shared too", kind="formula", measure=same_next("shared", "fresh")
             ),
         ),
         budget=Budget(quick=8, full=100),
-        notes=MEANS
-        + "The Hessian of line v is taken at $w_k$ and multiplies $v_k$, both older than the masks.",
+        notes="Every mask is enumerated in one iteration of the algorithm itself; for quadratic levels the states "
+        "tried decide all. The Hessian of line v is taken at $w_k$ and multiplies $v_k$, both older than the masks. "
+        "Line h holds $\\hat C(w^+)v^+$: with $\\nabla^2_{\\lambda w}G$ constant the own draw of Ĉ is all that counts, "
+        "else the draw that made $w^+$ and $v^+$ correlates them. Smallest: $G = w^2 - w + \\lambda w^2/4$, $F = w + "
+        "\\lambda^2/2$, w kept with probability ½ below, λ = 0, w = v = 1, $\\alpha = 1/8$, $\\gamma = \\beta = 1$: "
+        "$E d^+ = -15/64$ for fresh, $-121/512$ for fresh-cross.",
     ),
 )

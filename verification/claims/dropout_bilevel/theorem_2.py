@@ -71,7 +71,10 @@ SPLIT = Correction(
     r"F_M(\lambda)), \quad \text{so the left side stays above } \min_\lambda E\|\nabla F_M(\lambda)\|^2 \text{; "
     r"what can vanish is } \|\nabla\bar F(\lambda_k)\|^2",
     measure=split,
-    proof="$M_k$ is independent of $\\lambda_k$ and $E_M\\nabla F_M = \\nabla\\bar F$, so $E\\|\\nabla "
+    proof="This identity is why the theorem fails; what stands in its place are @floor for the left side, and for "
+    "$E\\|\\nabla\\bar F(\\lambda_k)\\|^2$ @fresh and @fresh-cross (own masks of the cross derivative) and "
+    "@shared-old-bound; with shared masks and h at v⁺ @shared-new: not even that. "
+    "$M_k$ is independent of $\\lambda_k$ and $E_M\\nabla F_M = \\nabla\\bar F$, so $E\\|\\nabla "
     "F_{M_k}(\\lambda_k)\\|^2 = E\\varphi(\\lambda_k) \\ge \\inf\\varphi$ for every k, any algorithm and any "
     "step. For $F = (\\lambda_1+\\lambda_2-1)^2/2$ Cauchy–Schwarz gives $\\varphi \\ge 2p^2(1-p)/(1+3p)$, "
     "attained.",

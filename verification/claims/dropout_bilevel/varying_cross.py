@@ -7,6 +7,11 @@ h_k(x_{k−1}) has mean −κE[ξ]E[w]v = 0. With η_0 = 1 the first direction h
 E d⁺ = −κγ_k + (1−η_k)E d keeps it there, as γ_k/η_k = γ/η: the algorithm leaves the stationary point at every step
 size, with v̂ = v as with v̂ = v⁺. Set free, its means
 settle near λ = κγ/η (``varying_cross_run``).
+
+What of the document's assumptions: the mean of G is ½w², strongly convex; a single sample is for |κλ| < 1 only,
+with 1 − |κλ|, so that assumption 3 (ii) holds of every sample on |λ| < 1/κ and not beyond. The claims here hold λ at 0,
+where all samples have curvature 1; those of ``varying_cross_run`` have κ <= 0.3 and end at |κλ| <= 0.11. Bounded
+derivatives (2 (iii), 3 (v)) hold on bounded sets only.
 """
 
 from __future__ import annotations
@@ -180,7 +185,8 @@ CLAIMS = (
         title="With the v before, shared samples are harmless for every cross derivative",
         source=SOURCE + ", reading @b",
         statement=r"\text{at a stationary point of } \bar F \text{, held, } E\,d_k \to 0 \text{ for "
-        r"Algorithm 1 with one draw per iteration and } \hat v = v",
+        r"Algorithm 1 with one draw per iteration and } \hat v = v, \text{ where } G(\lambda, \cdot\,; \xi) \text{ is "
+        r"strongly convex near } \lambda",
         strategy=RANDOM,
         explicit=(at(), at(schedule="constant")),
         build=held,
@@ -199,7 +205,9 @@ CLAIMS = (
         budget=Budget(quick=25, full=400),
         notes="No dropout: the draw is one training sample. Every path of samples in rationals, each step "
         "the algorithm's own. Reading @a has the same bias here. The exact moments of "
-        "``refimpl.algorithms.exact`` refuse this problem, whose step is not affine.",
+        "``refimpl.algorithms.exact`` refuse this problem, whose step is not affine. A sample has "
+        "$\\nabla^2_{ww}G = 1 + \\kappa\\xi\\lambda$: assumption 3 (ii) holds of every sample for $|\\kappa\\lambda| < "
+        "1$, of the mean always; λ is held at 0, where it is 1.",
     ),
     Claim(
         id="dropout-bilevel/theorem-2@shared-old-varying-fixed",
@@ -217,6 +225,7 @@ CLAIMS = (
             ),
         ),
         budget=Budget(quick=20, full=300),
-        notes="The same problem, λ held at the stationary point, both readings of line h.",
+        notes="The same problem, λ held at the stationary point 0, where every sample is strongly convex "
+        "(for $|\\kappa\\lambda| < 1$ it is); both readings of line h.",
     ),
 )

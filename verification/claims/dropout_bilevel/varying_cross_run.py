@@ -17,7 +17,7 @@ from refimpl.zoo import quadratic
 from verification.claims.dropout_bilevel.varying_cross import SOURCE, Bent
 from verification.model import Budget, Claim, Control, Measurement
 
-STEPS, REPLICATES = 1500, 400
+STEPS, REPLICATES, EVERY = 1500, 400, 5
 ETA = 2.0  # with δ = ½: η_0 = 1
 ERRORS = 5.0  # standard errors: a false alarm in 1.7 million instances
 
@@ -33,15 +33,25 @@ class Batch:
     @cached_property
     def ends(self) -> np.ndarray:
         """λ of every run after ``STEPS`` iterations."""
+        return self.recorded[-1]
+
+    @property
+    def margin(self) -> float:
+        """The largest |κλ_k| met: below 1 every sample is strongly convex."""
+        return float(self.kappa * np.abs(self.recorded).max())
+
+    @cached_property
+    def recorded(self) -> np.ndarray:
+        """λ of every run, (times, runs), every ``EVERY`` iterations."""
         upper = quadratic.objective(ww=[[0.0]], ll=[[1.0]], w1=[1.0])
         lower = Bent(np.array([-1.0, 1.0]), np.array([self.kappa]), Backend())
         problem, zero = BilevelProblem(upper, lower), np.zeros(1)
         start = self.algorithm.init(problem, zero, zero, zero + 1)
         rng = np.random.default_rng(self.seed)
         found = run(
-            self.algorithm, problem, start, steps=STEPS, rng=rng, replicates=(REPLICATES,), every=STEPS
+            self.algorithm, problem, start, steps=STEPS, rng=rng, replicates=(REPLICATES,), every=EVERY
         )
-        return np.asarray(found.state.lam[:, 0])
+        return np.asarray(found.trajectory["lam"][..., 0])
 
     @property
     def ratio(self) -> float:
@@ -70,7 +80,12 @@ def ends_at(share: float = 1.0, **changed: Any) -> Callable[[Batch], Measurement
         values, stated = moved.ends, share * case.kappa * case.ratio
         error = float(values.std(ddof=1)) / REPLICATES**0.5
         last = float(case.algorithm.sizes(STEPS)[0]) * case.kappa
-        detail = {"mean": float(values.mean()), "stated": stated, "standard error": error}
+        detail = {
+            "mean": float(values.mean()),
+            "stated": stated,
+            "standard error": error,
+            "|κλ|": moved.margin,
+        }
         return Measurement(
             observed=abs(float(values.mean()) - stated), bound=ERRORS * error + last, detail=detail
         )
@@ -84,7 +99,7 @@ CLAIMS = (
         title="Where shared samples take λ when the cross derivative depends on w",
         source=SOURCE + "; derived here",
         statement=r"E\lambda_k \to \kappa\gamma/\eta, \text{ where } \nabla\bar F(\lambda) = \lambda, \text{ "
-        r"for both readings of line h}",
+        r"for both readings of line h, } \kappa \le 0.3, \text{ while } |\kappa\lambda_k| < 1",
         strategy=st.fixed_dictionaries(
             {
                 "kappa": st.integers(1, 3),
@@ -108,6 +123,6 @@ CLAIMS = (
         notes="400 runs of 1500 iterations, $G = w^2/2 - \\xi w + \\kappa\\xi\\lambda w^2/2$, $F = w + "
         "\\lambda^2/2$. Allowed: five standard errors, and the last step size times κ, the order of what the "
         "limit neglects. The mean system: $\\nabla\\bar F(\\lambda) = \\frac\\gamma\\eta\\kappa\\bar v$ with "
-        "$\\bar v = 1$.",
+        "$\\bar v = 1$. Assumption 3 (ii) holds of every sample for $|\\kappa\\lambda| < 1$; the largest met is below.",
     ),
 )
