@@ -276,3 +276,48 @@ def test_the_ball_ends_at_its_radius(r: float, inside: float, outside: float) ->
     found = to_numpy(a.constrained(Backend(), v))
     assert np.array_equal(found[0], v[0])
     assert_rounded(found[1], [0.0, -r, 0.0], terms=r, count=6)
+
+
+def test_a_unit_behind_a_dropped_one_stands_still() -> None:
+    """Layer 2's row stands still, layer 1's moves: unit 2 sees a moving output, unless unit 1 is dropped.
+
+    Kills: dropped units forgotten among what stands still, masks asked for where there are none.
+    """
+    net = MLP((1, 1, 1, 1), "relu")
+    f = loss(net, [[1.0]], [0.0], loss="squared")
+    w = net.pack([np.array([[1.0, 1.0]]), np.array([[1.0, 0.25]]), np.array([[1.0, 0.0]])])
+    moves = net.pack([np.ones((1, 2)), np.zeros((1, 2)), np.ones((1, 2))])
+    lam = np.zeros(0)
+    assert f.kink_distance(lam, w) == 2.0  # z = 2 and 2.25
+    assert (
+        f.kink_distance(
+            lam, w - net.pack([np.array([[0.0, 2.0]]), *(0 * x for x in net.layers(w)[1:])]), None, moves
+        )
+        == 0.0
+    )
+    dropped = f.drop_units(np.array([0.0, 1.0]))
+    assert dropped.kink_distance(lam, w) == 0.25
+    assert dropped.kink_distance(lam, w, None, moves) == np.inf
+
+
+def test_rows_of_a_shared_body_that_stand_still_have_no_kink() -> None:
+    # kills: lam_moves ignored
+    body = MLP((1, 2), "relu", body=True)
+    f = shared(body, [[[1.0]], [[2.0]]], [[0.0], [0.0]], outputs=1, loss="squared")
+    lam = body.pack([np.array([[0.5, 0.0], [3.0, 0.0]])])
+    moves = body.pack([np.array([[0.0, 0.0], [1.0, 1.0]])])
+    assert f.kink_distance(lam, np.zeros(f.d)) == 0.5
+    assert f.kink_distance(lam, np.zeros(f.d), moves) == 3.0
+
+
+def test_masks_go_in_front_of_the_samples_of_shared_tasks() -> None:
+    """Two masks, minibatches (3, 4): every entry is its mask's loss on its samples. Kills: axes lost or misplaced."""
+    rng, body = np.random.default_rng(5), MLP((2, 3), "tanh", body=True)
+    f = shared(body, rng.standard_normal((2, 5, 2)), rng.standard_normal((2, 5)), outputs=1, loss="squared")
+    masks, samples = rng.random((2, 3)), rng.integers(0, 5, (3, 4))
+    lam, w = rng.standard_normal(f.n), rng.standard_normal(f.d)
+    together = f.drop_units(masks).batch(samples).value(lam, w)
+    assert together.shape == (3, 2)
+    for i, k in np.ndindex(3, 2):
+        one = f.drop_units(masks[k]).batch(samples[i]).value(lam, w)
+        assert abs(together[i, k] - one) <= 10 * f.n * 2.0**-52 * (1 + abs(one))

@@ -50,7 +50,11 @@ AFTERWARDS = (  # tests for what the judge accepts, cheap ones first
 
 ALONE = (
     "slopes_of_kinked_activations_are_arrays_like_their_arguments",
+    "slopes_of_kinked_activations_are_rationals_where_their_arguments_are",
     "the_distance_from_kinks_of_several_tasks_is_the_nearest",
+    "a_unit_behind_a_dropped_one_stands_still",
+    "rows_of_a_shared_body_that_stand_still_have_no_kink",
+    "masks_go_in_front_of_the_samples_of_shared_tasks",
 )
 
 
