@@ -2,6 +2,7 @@
 
 from refimpl import algorithms as algorithms
 from refimpl import approximate as approximate
+from refimpl import curvature as curvature
 from refimpl import exact as exact
 from refimpl import moments as moments
 from refimpl import networks as networks

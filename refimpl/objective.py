@@ -159,6 +159,10 @@ class Objective(Movable, ABC):
         """Number of hidden units: of a network loss."""
         return 0
 
+    def units_mean(self, masks: Bernoulli, scale: Scale) -> Objective | None:
+        """The expectation over masks of the hidden units in closed form, where the family knows it; else None."""
+        return None
+
     def drop_units(self, mask: Array) -> Objective:
         """The network whose hidden units' outputs are multiplied by mask (..., units); others have no units."""
         raise BadInput(
@@ -167,6 +171,10 @@ class Objective(Movable, ABC):
             required="a loss of refimpl.networks",
             advice='mask the weights instead: site="weights"',
         )
+
+    def drop_each(self, mask: Array) -> Objective:
+        """As ``drop_units``, with a mask for every sample: (..., N, units)."""
+        return self.drop_units(mask)  # what has no units refuses there
 
     @abstractmethod
     def value(self, lam: Array, w: Array) -> Array:

@@ -186,6 +186,14 @@ def _sample(kind: str, z: list[Number], y: Sequence[Any]) -> Number:
     return log + constant(shift) - z[int(np.argmax(y))]
 
 
+def _mask_of(f: Any, i: int, number: Any) -> list[Any] | None:
+    """The units' factors for sample i: all samples share a network's masks, or each column is one sample's."""
+    if f.mask is None:
+        return None
+    columns = f.mask[:, None] if isinstance(f, SharedLoss) else f.mask
+    return [number(m) for m in columns[:, i if columns.shape[-1] > 1 else 0].tolist()]
+
+
 def evaluate(f: Any, lam: list[Number], w: list[Number], number: Any, samples: Sequence[int]) -> Number:
     """f(λ, w) over the given samples, term by term."""
 
@@ -193,8 +201,8 @@ def evaluate(f: Any, lam: list[Number], w: list[Number], number: Any, samples: S
         return [number(float(t)) for t in values]
 
     terms = []
-    mask = None if getattr(f, "mask", None) is None else [number(m) for m in f.mask.tolist()]
     for i in samples:
+        mask = _mask_of(f, i, number)
         if isinstance(f, SharedLoss):
             columns, size = f.body.widths[-1] + 1, OUTPUTS * (f.body.widths[-1] + 1)
             for j in range(TASKS):

@@ -24,7 +24,7 @@ ROOMS = (
     *("bounds", "objective", "masks", "functions", "problem", "constants", "checks"),
     *("datasets", "zoo", "networks"),
     *("counting", "solvers"),
-    *("exact", "moments", "measure"),
+    *("exact", "moments", "measure", "curvature"),
     "approximate",
     "algorithms",
     "cli",

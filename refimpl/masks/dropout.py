@@ -14,6 +14,7 @@ import numpy as np
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, Region
+from refimpl.errors import BadInput
 from refimpl.masks.masked import Masked
 from refimpl.objective import Objective, Site
 from refimpl.operators import Operator
@@ -78,6 +79,18 @@ class Dropout(Objective):
         """f, with all of its own terms, under these pairs of masks (points of ``masks``)."""
         return self._under(self.f, masks)
 
+    def masked_each(self, masks: Any) -> Objective:
+        """f with a pair of masks of its own for every sample: points (..., N) of ``masks``; hidden units only."""
+        lam, w = masks
+        if self.site != "activations" or self.lam.free:
+            raise BadInput(
+                "masks of their own for every sample are ones of hidden units",
+                measured=f"site {self.site!r}, {len(self.lam.free)} random mask variables of λ",
+                required='site "activations", λ not masked',
+                advice="take the terms one by one, at((masks, s)), and average them",
+            )
+        return self.f.drop_each(self.w.mask(w, self.backend, self.scale))
+
     def _under(self, f: Objective, masks: Any) -> Objective:
         """Masks that are not random stand without the points' axes, so that what they leave alone is computed once."""
         spaces = (self.lam, self.w)
@@ -97,7 +110,9 @@ class Dropout(Objective):
             return self.f
         if self.masks.size == 1:
             return self.masked(self.masks.points(_FIRST))
-        return self.f.dropout_mean(self.lam, self.w, self.scale) if self.site == "weights" else None
+        if self.site == "weights":
+            return self.f.dropout_mean(self.lam, self.w, self.scale)
+        return self.f.units_mean(self.w, self.scale) if all(p == 1 for p in self.lam.keep_prob) else None
 
     @property
     def enumerated(self) -> int:

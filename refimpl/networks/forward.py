@@ -45,6 +45,16 @@ class Forward:
     masks: tuple[Array, ...] | None
     output: Array
 
+    def of(self, samples: slice) -> Forward:
+        """The pass for these samples alone."""
+
+        def cut(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+            return tuple(x[..., samples] if x.shape[-1] > 1 else x for x in arrays)
+
+        masks = None if self.masks is None else cut(self.masks)
+        kept = (cut(self.inputs), cut(self.before), cut(self.values), cut(self.first), masks)
+        return Forward(self.net, self.layers, *kept, self.output[..., samples])
+
     @property
     def _backend(self) -> Backend:
         return self.net.backend
@@ -114,7 +124,7 @@ class Forward:
 
 
 def forward(net: MLP, theta: Array, X: Array, mask: Array | None = None) -> Forward:
-    """The pass over columns X (..., inputs, N) at theta (..., size), hidden outputs times mask (..., units)."""
+    """The pass over columns X (..., inputs, N) at theta (..., size), hidden outputs times mask (..., units, 1 or N)."""
     layers = net.layers(theta)
     masks = None if mask is None else net.split_units(mask)
     h, inputs, before, values, first = X, [], [], [], []
@@ -174,6 +184,6 @@ def _still(run: Forward, moves: Array | None) -> list[np.ndarray]:
     for l in range(len(run.before)):  # noqa: E741  # as above
         unseen = inputs[..., None, :] | (to_numpy(run.layers[l])[..., :-1] == 0)
         found.append(~rows[l].any(axis=-1) & unseen.all(axis=-1))
-        dropped = False if run.masks is None else to_numpy(run.masks[l])[..., 0] == 0
+        dropped = False if run.masks is None else (to_numpy(run.masks[l]) == 0).all(axis=-1)
         inputs = found[-1] | dropped
     return found

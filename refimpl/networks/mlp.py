@@ -102,13 +102,27 @@ class MLP(Movable):
         B = self.backend
         return B.concat([B.reshape(a, (*a.shape[:-2], a.shape[-2] * a.shape[-1])) for a in layers])
 
+    @cached_property
+    def spans(self) -> tuple[slice, ...]:
+        """Where each layer's parameters stand in theta."""
+        stops = np.cumsum([rows * columns for rows, columns in self.shapes]).tolist()
+        return tuple(slice(a, b) for a, b in zip([0, *stops], stops, strict=False))
+
+    def block(self, matrix: Array, k: int, l: int) -> Array:  # noqa: E741  # layers, as in every formula
+        """The view (..., P_k, P_l) of a matrix (..., size, size) that belongs to layers k and l."""
+        return matrix[..., self.spans[k], self.spans[l]]
+
+    def layer(self, matrix: Array, l: int) -> Array:  # noqa: E741  # as above
+        """The diagonal block of layer l."""
+        return self.block(matrix, l, l)
+
     def split_units(self, mask: Array) -> tuple[Array, ...]:
-        """Columns (..., width, 1), one for each hidden layer, of mask (..., units)."""
+        """Views (..., width, columns), one for each hidden layer, of mask (..., units, columns)."""
         stops = np.cumsum(self.hidden).tolist()
-        return tuple(mask[..., stop - k : stop, None] for k, stop in zip(self.hidden, stops, strict=True))
+        return tuple(mask[..., stop - k : stop, :] for k, stop in zip(self.hidden, stops, strict=True))
 
     def forward(self, theta: Array, X: Array, mask: Array | None = None) -> Forward:
-        """A pass over columns X (..., inputs, N), hidden outputs multiplied by mask (..., units)."""
+        """A pass over columns X (..., inputs, N), hidden outputs multiplied by mask (..., units, 1 or N)."""
         self._require_inputs(X.shape[-2:-1])
         return forward(self, theta, X, mask)
 
@@ -138,6 +152,31 @@ class MLP(Movable):
     def unit_masks(self, keep: Any) -> Bernoulli:
         """Masks of the hidden units' outputs, one variable each; keep as in :meth:`rows`."""
         return Bernoulli(self._of_units(keep))
+
+    def last_masks(self, keep: Any) -> Bernoulli:
+        """Masks of the hidden units' outputs, random in the last hidden layer only; keep: one number, or one a unit.
+
+        >>> MLP((2, 3, 2, 1), "relu").last_masks(0.5).size
+        4
+        """
+        if not self.hidden:
+            raise BadInput(
+                "the network has no hidden layer",
+                measured=f"MLP({self.widths})",
+                required="at least one, whose units may be dropped",
+                advice="mask input features as groups of weights instead: site=\"weights\"",
+            )
+        width = self.hidden[-1]
+        several = isinstance(keep, Sequence) or getattr(keep, "ndim", 0) > 0
+        keeps = list(keep) if several else [keep] * width
+        if len(keeps) != width:
+            raise BadInput(
+                "keep probabilities do not fit the last hidden layer",
+                measured=f"{len(keeps)} for {width} units",
+                required="one number, or one for each unit",
+                advice="unit_masks takes one for each hidden layer",
+            )
+        return Bernoulli([*[1] * (self.units - width), *keeps])
 
     def _of_units(self, keep: Any) -> list[Any]:
         """The keep probability of every hidden unit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -12,6 +13,7 @@ import numpy as np
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
+from refimpl.networks.assembled import Outputs, assemble
 from refimpl.networks.data import (
     non_negative,
     require_inputs,
@@ -25,7 +27,8 @@ from refimpl.networks.losses import OutputLoss, output_loss
 from refimpl.networks.mlp import MLP
 from refimpl.objective import Objective
 from refimpl.operators import Operator
-from refimpl.spaces import Indices, Space
+from refimpl.spaces import Bernoulli, Indices, Space
+from refimpl.spaces.bernoulli import Scale
 from refimpl.zoo.rows import numbers, zero_cross
 
 
@@ -34,7 +37,7 @@ class NetworkLoss(Objective):
     """f(λ, w) = (1/N) Σ_i s_i ℓ(net_w(x_i), y_i) + (reg/2)‖w‖²; s_i = σ(λ_i) where ``weighted``, else 1.
 
     X (..., N, inputs); y (..., outputs, N): one-hot columns for the softmax loss, targets for the squared one. A mean
-    over samples, each with the whole ridge. ``mask`` (..., units) multiplies the hidden units' outputs, not the ridge.
+    over samples, each with the whole ridge. ``mask`` (..., units, 1 or N) multiplies the hidden units' outputs, one for all samples or one for each; not the ridge.
     ``pick`` (..., b, n), rows of the identity, says which weights the samples of a minibatch have; None: all in order.
     A gradient costs 6 N d operations, a product with the Hessian 12 N d, besides the pass.
     """
@@ -65,7 +68,7 @@ class NetworkLoss(Objective):
 
     @property
     def leading(self) -> tuple[int, ...]:
-        masks = () if self.mask is None else self.mask.shape[:-1]
+        masks = () if self.mask is None else self.mask.shape[:-2]
         return tuple(np.broadcast_shapes(self.X.shape[:-2], masks))
 
     @property
@@ -80,6 +83,8 @@ class NetworkLoss(Objective):
         """The mean over the last axis of the samples, whose other axes go in front of the data's and the mask's."""
         B, index = self.backend, self.backend.indices(self._terms_of(sample))
         fields = {"X": self._terms(self.X, index, -2), "y": self._terms(self.y, index, -1)}
+        if self.mask is not None and self.mask.shape[-1] > 1:
+            fields["mask"] = self._terms(self.mask, index, -1)
         if self.weighted and self.pick is not None:
             fields["pick"] = self._terms(self.pick, index, -2)
         elif self.weighted:
@@ -95,6 +100,21 @@ class NetworkLoss(Objective):
     def drop_units(self, mask: Array) -> Self:
         """The loss whose hidden units' outputs are multiplied by mask (..., units) too; any numbers are allowed."""
         require_mask(mask, self.units)
+        return self._dropped(mask[..., None])
+
+    def drop_each(self, mask: Array) -> Self:
+        """As :meth:`drop_units`, with a mask for every sample: (..., N, units)."""
+        require_mask(mask, self.units)
+        if mask.ndim < 2 or mask.shape[-2] != self.count:
+            raise BadInput(
+                "not a mask for every sample",
+                measured=tuple(mask.shape),
+                required=f"(..., {self.count}, {self.units})",
+                advice="drop_units takes one mask for all samples",
+            )
+        return self._dropped(self.backend.mT(mask))
+
+    def _dropped(self, mask: Array) -> Self:
         return dataclasses.replace(self, mask=mask if self.mask is None else self.mask * mask)
 
     # -- what the formulas share -------------------------------------------------------------------------
@@ -111,22 +131,22 @@ class NetworkLoss(Objective):
     def _pass(self, w: Array) -> Forward:
         return self.net.forward(w, self._columns, self.mask)
 
-    def _own(self, lam: Array) -> Array:
+    def own(self, lam: Array) -> Array:
         """Each sample's entry of λ, (..., N)."""
         return lam if self.pick is None else self.backend.matvec(self.pick, lam)
 
-    def _own_T(self, terms: Array) -> Array:
+    def own_T(self, terms: Array) -> Array:
         """The transpose, (..., N) -> (..., n)."""
         return terms if self.pick is None else self.backend.rmatvec(self.pick, terms)
 
-    def _shares(self, lam: Array) -> Array:
+    def shares(self, lam: Array) -> Array:
         """s_i/N, (..., N)."""
         B, N = self.backend, self.count
-        return B.sigmoid(self._own(lam)) / N if self.weighted else (1 + B.zeros((N,))) / N
+        return B.sigmoid(self.own(lam)) / N if self.weighted else (1 + B.zeros((N,))) / N
 
-    def _slopes(self, lam: Array) -> Array:
+    def slopes(self, lam: Array) -> Array:
         """σ'(λ_i)/N = σ(λ_i) σ(−λ_i)/N: accurate at both ends."""
-        B, own = self.backend, self._own(lam)
+        B, own = self.backend, self.own(lam)
         return B.sigmoid(own) * B.sigmoid(-own) / self.count
 
     # -- the objective ---------------------------------------------------------------------------------------
@@ -136,42 +156,68 @@ class NetworkLoss(Objective):
 
     def value(self, lam: Array, w: Array) -> Array:
         B = self.backend
-        return B.dot(self._shares(lam), self.losses(w)) + self.reg * B.dot(w, w) / 2
+        return B.dot(self.shares(lam), self.losses(w)) + self.reg * B.dot(w, w) / 2
 
     def grad_lam(self, lam: Array, w: Array) -> Array:
         if self.weighted:
-            return self._own_T(self._slopes(lam) * self.losses(w))
+            return self.own_T(self.slopes(lam) * self.losses(w))
         lead = np.broadcast_shapes(lam.shape[:-1], w.shape[:-1], self.leading)
         return self.backend.zeros((*lead, self.n))
 
     def grad_w(self, lam: Array, w: Array) -> Array:
         run = self._pass(w)
         excess = self._output.mean(self.backend, run.output) - self.y
-        return run.pull(excess * self._shares(lam)[..., None, :]) + self.reg * w
+        return run.pull(excess * self.shares(lam)[..., None, :]) + self.reg * w
+
+    def outputs(self, lam: Array, w: Array, spread: Array | None = None) -> tuple[Forward, Outputs]:
+        """The pass at w, and what the loss gives its last layer; ``spread``: see :class:`.assembled.Outputs`."""
+        run, shares = self._pass(w), self.shares(lam)[..., None, :]
+        mean = self._output.mean(self.backend, run.output)
+        return run, Outputs(run, self._output, mean, (mean - self.y) * shares, shares, spread)
+
+    def assembled(self, lam: Array, w: Array, layers: Sequence[int]) -> Array:
+        """∇²_ww f over the parameters of these layers (ascending), (..., P, P), by structure: see :mod:`.assembled`."""
+        run, out = self.outputs(lam, w)
+        return self.with_ridge(assemble(run, out.head(), layers), self.lead_of(lam, w))
+
+    def with_ridge(self, matrix: Array, lead: int) -> Array:
+        """The Hessian of the mean loss plus that of the ridge, with as many leading axes as asked for."""
+        B = self.backend
+        shape = (*(1,) * (lead + 2 - matrix.ndim), *matrix.shape)
+        return B.reshape(matrix + self.reg * B.eye(matrix.shape[-1]), shape)
 
     def hess_ww(self, lam: Array, w: Array) -> Operator:
         """One forward and one backward pass here, once; each product then costs 12 N d."""
-        B, output, run, shares = self.backend, self._output, self._pass(w), self._shares(lam)[..., None, :]
+        B, output, run, shares = self.backend, self._output, self._pass(w), self.shares(lam)[..., None, :]
         mean = output.mean(B, run.output)
         product = run.hessian((mean - self.y) * shares, lambda u: shares * output.curve(B, mean, u))
 
         def apply(v: Array) -> Array:
             return product(v) + self.reg * v
 
-        return Operator(B, (self.d, self.d), apply, apply, self.lead_of(lam, w), symmetric=True)
+        def dense() -> Array:
+            return self.assembled(lam, w, range(len(self.net.shapes)))
+
+        return Operator(B, (self.d, self.d), apply, apply, self.lead_of(lam, w), dense, symmetric=True)
+
+    def units_mean(self, masks: Bernoulli, scale: Scale) -> Objective | None:
+        """Squared loss, last hidden layer only: in closed form (:mod:`.last_layer`)."""
+        from refimpl.networks.last_layer import expected
+
+        return expected(self, masks, scale)
 
     def cross(self, lam: Array, w: Array) -> Operator:
         """Row i is σ'(λ_i)/N ∇_w ℓ_i: one pass forward for ``@ v``, one backward for ``.T @ u``."""
         if not self.weighted:
             return zero_cross(self)
         B, run = self.backend, self._pass(w)
-        scaled = (self._output.mean(B, run.output) - self.y) * self._slopes(lam)[..., None, :]
+        scaled = (self._output.mean(B, run.output) - self.y) * self.slopes(lam)[..., None, :]
 
         def apply(v: Array) -> Array:
-            return self._own_T(B.sum(scaled * run.push(v)[1][-1], -2))
+            return self.own_T(B.sum(scaled * run.push(v)[1][-1], -2))
 
         def apply_T(u: Array) -> Array:
-            return run.pull(scaled * self._own(u)[..., None, :])
+            return run.pull(scaled * self.own(u)[..., None, :])
 
         return Operator(B, (self.n, self.d), apply, apply_T, self.lead_of(lam, w))
 

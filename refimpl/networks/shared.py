@@ -121,7 +121,7 @@ class SharedLoss(Objective):
         return self.head[0] * self.count
 
     def _pass(self, lam: Array) -> Forward:
-        mask = None if self.mask is None else self.mask[..., None, :]
+        mask = None if self.mask is None else self.mask[..., None, :, None]
         return self.body.forward(lam[..., None, :], self._columns, mask)
 
     def _at(self, lam: Array, w: Array) -> tuple[Forward, Array, Array, Array]:

@@ -34,14 +34,18 @@ def expect(
     Chunks and the order of the compensated sum are fixed, so the result is bitwise the same for every
     executor and number of workers. Cost: one evaluation of f per point. Raises ``TooLarge``.
     """
-    backend = backend or Backend()
+    return _over(_Weighted(f, space, backend or Backend()), executor, max_points, chunk)
+
+
+def _over(one_chunk: _Weighted, executor: Executor | None, max_points: int, chunk: int) -> Array:
+    """The sum over all chunks of a space."""
+    space = one_chunk.space
     if chunk < 1:
         raise BadInput("no points in a chunk", measured=chunk, required=">= 1", advice="leave chunk out")
-    one_chunk = _Weighted(f, space, backend)
     if space.size > max_points:
-        raise _too_large(space, f, max_points, chunk)
+        raise _too_large(space, one_chunk.f, max_points, chunk)
     parts = (executor.map if executor else map)(one_chunk, _chunks(space, chunk))
-    total, lost = _sum((values for values, _ in _watched(parts, space, chunk)), backend)
+    total, lost = _sum((values for values, _ in _watched(parts, space, chunk)), one_chunk.backend)
     return total + lost
 
 
@@ -138,33 +142,60 @@ class _Weighted:
             weights = self.space.probabilities(index)
             total = math.fsum(weights)
         p = B.reshape(B.asarray(weights), (-1, *(1,) * (values.ndim - 1)))
-        return B.sum(p * values, axis=0), total
+        return self.reduce(p, values), total
+
+    def reduce(self, p: Array, values: Array) -> Array:
+        """What one chunk adds: values (points, ...), p (points, 1 …)."""
+        return self.backend.sum(p * values, axis=0)
 
 
 def covariance(
     space: Space, f: Callable[[Any], Array], backend: Backend | None = None, **options: Any
 ) -> Array:
     """E (f - Ef)(f - Ef)ᵀ for f with values (..., d): two exact passes, (..., d, d)."""
-    return expect(space, _Scatter(f, expect(space, f, backend, **options)), backend, **options)
+    return second_moment(space, _Deviation(f, expect(space, f, backend, **options)), backend, **options)
+
+
+def second_moment(
+    space: Space,
+    f: Callable[[Any], Array],
+    backend: Backend | None = None,
+    *,
+    executor: Executor | None = None,
+    max_points: int = 2**22,
+    chunk: int = CHUNK,
+) -> Array:
+    """E f fᵀ for f with values (..., d), (..., d, d): as :func:`expect`, one matrix product for each chunk."""
+    backend = backend or Backend()
+    return _over(_Squares(f, space, backend), executor, max_points, chunk)
 
 
 @dataclass(frozen=True)
-class _Scatter:
-    """Picklable ``points -> (f − mean)(f − mean)ᵀ``."""
+class _Deviation:
+    """Picklable ``points -> f − mean``."""
 
     f: Callable[[Any], Array]
     mean: Array
 
     def __call__(self, points: Any) -> Array:
-        deviation = self.f(points) - self.mean
-        if deviation.ndim < 2:
+        return self.f(points) - self.mean
+
+
+@dataclass(frozen=True)
+class _Squares(_Weighted):
+    """``numbers of a chunk -> Σ p f fᵀ, Σ p``."""
+
+    def reduce(self, p: Array, values: Array) -> Array:
+        B = self.backend
+        if values.ndim < 2:
             raise BadInput(
                 "a covariance is one of vectors",
-                measured=f"values of shape {tuple(deviation.shape)}",
+                measured=f"values of shape {tuple(values.shape)}",
                 required="(points, ..., d)",
                 advice="for the variance of a number return it with a last axis of length 1: values[:, None]",
             )
-        return deviation[..., :, None] * deviation[..., None, :]
+        columns = B.moveaxis(values, 0, -1)  # (..., d, points)
+        return columns @ B.mT(B.moveaxis(p * values, 0, -1))
 
 
 @dataclass(frozen=True, eq=False)  # eq=False: arrays have no single truth value

@@ -54,7 +54,7 @@ class Network:
     def on_outputs(self) -> Array:
         """(6): the masks multiply the hidden units' outputs, (K, outputs, N)."""
         columns = self.backend.mT(self.X)
-        return self.net.forward(self.theta, columns, self.backend.asarray(self.masks)).output
+        return self.net.forward(self.theta, columns, self.backend.asarray(self.masks)[..., None]).output
 
     def on_rows(self, *, bias: bool = True, complement: bool = False) -> Array:
         """(7): the masks multiply the rows of the hidden units' weights; without ``bias``, not their biases."""
