@@ -8,6 +8,7 @@ from refimpl import moments as moments
 from refimpl import networks as networks
 from refimpl import solvers as solvers
 from refimpl import spaces as spaces
+from refimpl import training as training
 from refimpl import zoo as zoo
 from refimpl.checks import check_derivatives as check_derivatives
 from refimpl.exact import Hypergradient as Hypergradient

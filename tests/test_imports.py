@@ -26,7 +26,7 @@ ROOMS = (
     *("counting", "solvers"),
     *("exact", "moments", "measure", "curvature"),
     "approximate",
-    "algorithms",
+    *("algorithms", "training"),
     "cli",
 )
 UPWARD = {  # from, to: why a lazy import up the stairs is right there
@@ -39,7 +39,7 @@ UPWARD = {  # from, to: why a lazy import up the stairs is right there
 THIRD_PARTIES = {  # who may import it, inside functions; NumPy alone is imported at the top of modules
     "scipy": {"arrays"},
     "flint": {"arrays", "exact"},
-    "autograd": {"arrays", "functions", "checks"},
+    "autograd": {"arrays", "functions", "checks", "networks"},
     "array_api_strict": {"arrays"},
     "cupy": {"arrays"},
     "jax": {"arrays"},

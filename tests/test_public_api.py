@@ -15,8 +15,8 @@ ROOT = Path(refimpl.__file__).parent
 PINNED = {
     "refimpl": {
         "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "algorithms", "approximate",
-        "check_derivatives", "exact", "exact_hypergradient", "from_function", "map_from_function", "moments",
-        "networks", "solvers", "spaces", "zoo",
+        "check_derivatives", "curvature", "exact", "exact_hypergradient", "from_function", "map_from_function", "moments",
+        "networks", "solvers", "spaces", "training", "zoo",
     },
     "refimpl.algorithms": {
         "Algorithm", "Diverged", "Draws", "DropoutFSLA", "FSLA", "FSLAState", "FixedLambda", "Joint", "Run", "State",
@@ -48,7 +48,11 @@ PINNED = {
     },
     "refimpl.spaces": {
         "Bernoulli", "CHUNK", "Estimate", "Indices", "Minibatch", "Product", "Space", "covariance", "estimate",
-        "expect",
+        "expect", "second_moment",
+    },
+    "refimpl.training": {
+        "Adam", "AdamState", "Constant", "Diverged", "Draws", "Drops", "Gaussian", "GradientDescent", "Isotropic",
+        "Nesterov", "NesterovState", "Noise", "Optimiser", "Rate", "Run", "State", "WarmUp", "gaussian", "train",
     },
     "refimpl.zoo": {"degenerate", "logistic", "maps", "quadratic", "ridge", "uppers", "weighted_softmax"},
 }  # fmt: skip

@@ -56,11 +56,12 @@ def rows_of(net: MLP, layers: Sequence[int]) -> tuple[list[int], np.ndarray]:
     """The layers in ascending order, and their parameters' places in w."""
     known = range(len(net.shapes))
     chosen = sorted(set(layers))
-    if not chosen or any(l not in known for l in chosen):
+    if not chosen or any(layer not in known for layer in chosen):
         raise BadInput(
             "no such layers",
             measured=list(layers),
             required=f"some of 0 … {len(known) - 1}",
             advice="layer 0 is the one that sees the data",
         )
-    return chosen, np.concatenate([np.arange(net.spans[l].start, net.spans[l].stop) for l in chosen])
+    spans = [net.spans[layer] for layer in chosen]
+    return chosen, np.concatenate([np.arange(span.start, span.stop) for span in spans])

@@ -1,8 +1,8 @@
 """Any loss under dropout of the last hidden layer: moments of u by visiting every mask, with the bits split in two.
 
-A sample's scores are a sum over mask variables, so all of them are an outer sum of two tables, of the masks of the first
-and of the second half of the variables. With R = P(mask) e_o e_o' as a matrix over the two halves, M and M' the halves'
-values of ξ_v = (mask variable)/p_v with a column of ones,
+A sample's scores are a sum over mask variables, so all of them are an outer sum of two tables, of the masks of the
+first and of the second half of the variables. With R = P(mask) e_o e_o' as a matrix over the two halves, M and M' the
+halves' values of ξ_v = (mask variable)/p_v with a column of ones,
 
     E[e_o e_o' ξ_v ξ_v'] = (Mᵀ R M')_vv'  across the halves,   Mᵀ diag(R 1) M  within one.
 
@@ -59,7 +59,7 @@ def moments(
             advice="estimate it with a stated confidence (estimated_noise), or raise max_masks",
         )
     v = len(space.keep_prob)
-    halves = [_Half.of(B, space, range(0, v // 2)), _Half.of(B, space, range(v // 2, v))]
+    halves = [_Half.of(B, space, range(v // 2)), _Half.of(B, space, range(v // 2, v))]
     to_variables = B.asarray((variables.carried[:, None] == np.arange(v + 1)).astype(np.float64))
     grouped = last.parts @ to_variables  # (N, k, v + 1); the last column is what is not random
     fixed = grouped[..., v] + last.run.layers[-1][..., -1]

@@ -18,10 +18,10 @@ from refimpl.objective import Objective
 def hessian(f: Objective, w: Any, *, lam: Any = None, layers: Sequence[int] | None = None) -> Array:
     """∇²_ww f(λ, w), (..., P, P), exact; of a dropout expectation ∇²E f = E ∇²f, away from kinks.
 
-    Networks: assembled by structure (:mod:`refimpl.networks.assembled`), and so is the expected squared loss under dropout
-    of the last hidden layer; any other dropout visits every mask. ``layers``: only these layers' parameters, in ascending
-    order; ``net.block(H, k, l)`` is the view of two layers' block of a whole matrix. Raises ``HypothesisViolated`` at a
-    kink, ``TooLarge``.
+    Networks: assembled by structure (:mod:`refimpl.networks.assembled`), and so is the expected squared loss under
+    dropout of the last hidden layer; any other dropout visits every mask. ``layers``: only these layers' parameters, in
+    ascending order; ``net.block(H, k, l)`` is the view of two layers' block of a whole matrix. Raises
+    ``HypothesisViolated`` at a kink, ``TooLarge``.
 
     >>> import numpy as np, refimpl as ri
     >>> net = ri.networks.MLP((1, 1, 1), "linear")
@@ -32,12 +32,12 @@ def hessian(f: Objective, w: Any, *, lam: Any = None, layers: Sequence[int] | No
     """
     lam, w = point(f, lam, w)
     exact = f.closed if isinstance(f, Dropout) and f.closed is not None else f
+    if isinstance(exact, NetworkLoss | LastLayerDropout):
+        every = range(len(net_of(f).shapes))
+        return exact.assembled(lam, w, every if layers is None else rows_of(net_of(f), layers)[0])
     if layers is None:
         return exact.hess_ww(lam, w).dense()
-    net = net_of(f)
-    chosen, rows = rows_of(net, layers)
-    if isinstance(exact, NetworkLoss | LastLayerDropout):
-        return exact.assembled(lam, w, chosen)
+    rows = rows_of(net_of(f), layers)[1]
     if isinstance(exact, Dropout):
         lead = exact.lead_of(lam, w)
         return exact.mean(lambda g: _part(g.hess_ww(lam, w).dense(), rows), 2, lead)

@@ -1,6 +1,6 @@
 """Dropout of the last hidden layer: what its masks can change of a sample's gradient, and that alone.
 
-With F_oj = W_oj a_j and F_o,bias = c_o, the output is f_o = Σ_j (1 + η_j) F_oj + F_o,bias, so that a sample's gradient is
+With F_oj = W_oj a_j and F_o,bias = c_o, the output is f_o = Σ_j (1 + η_j) F_oj + F_o,bias: a sample's gradient is
 
     g = Jᵀu,   u_oj = e_o (1 + η_j),   u_o,bias = e_o,   e = ∇ℓ(f_η),   J the Jacobian of F:
 
@@ -97,5 +97,4 @@ class LastLayer:
         head = B.sum(u * self.x[:, None, :], -3)
         whole = B.reshape(head, (*head.shape[:-2], k * (m + 1)))
         whole = whole if below is None else B.concat([below, whole])
-        return B.concat([whole[..., net.spans[l]] for l in layers])
-
+        return B.concat([whole[..., net.spans[layer]] for layer in layers])

@@ -49,7 +49,6 @@ def noise(
     """
     require_draw(f, draw)
     lam, w = point(f, lam, w)
-    B = f.backend
     if w.ndim > 1 or lam.ndim > 1 or f.lead:
         raise BadInput(
             "one point at a time",
@@ -116,14 +115,14 @@ class _LastLayerNoise:
     def covariance(self, draw: Draw, layers: Sequence[int]) -> Array:
         if draw == "shared mask" and self.spread is not None:
             return squared.shared(self.last, self.spread, layers)
-        N, total, mean = self.last.count, None, None
+        N, B = self.last.count, self.last.run.net.backend
+        total, mean = B.zeros(()), B.zeros(())
         for part in self.last.chunks(self._cells()):
             some = self.last.of(part)
             of_u, spreads = self._moments(some, part)
             forms = spreads + of_u[..., :, None] * of_u[..., None, :] if draw == "one sample" else spreads
-            matrix, pulled = some.matrix(forms, layers), some.pull(of_u, layers)
-            total = matrix if total is None else total + matrix
-            mean = pulled if mean is None else mean + pulled
+            total = total + some.matrix(forms, layers)
+            mean = mean + some.pull(of_u, layers)
         if draw == "own masks":
             return total / N**2
         mean = mean / N
@@ -156,17 +155,18 @@ def _visited(
 
         return at
 
-    options = {"max_points": max_points}
     if not isinstance(f, Dropout):
-        return covariance(f.space, gradient(f.at), B, **options)
+        return covariance(f.space, gradient(f.at), B, max_points=max_points)
     if draw == "shared mask":
-        return covariance(f.masks, gradient(f.masked), B, **options)
+        return covariance(f.masks, gradient(f.masked), B, max_points=max_points)
     if draw == "one sample":
-        return covariance(f.space, gradient(f.at), B, **options)
+        return covariance(f.space, gradient(f.at), B, max_points=max_points)
     every = np.arange(f.f.space.size)
     each = gradient(lambda masks: f.at((tuple(m[:, None] for m in masks), every + 0 * masks[1][:, :1])))
-    means = expect(f.masks, each, B, **options)
+    means = expect(f.masks, each, B, max_points=max_points)
     deviation = gradient(f.at)
     pairs = Product((f.masks, f.f.space))
-    own = second_moment(pairs, lambda pair: deviation(pair) - B.take(means, B.indices(pair[1])), B, **options)
+    own = second_moment(
+        pairs, lambda pair: deviation(pair) - B.take(means, B.indices(pair[1])), B, max_points=max_points
+    )
     return own / len(every)

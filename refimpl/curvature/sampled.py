@@ -61,14 +61,15 @@ def estimated_noise(
             advice="the half-width falls as 1/sqrt(samples)",
         )
     rng, B = np.random.default_rng(rng), f.backend
-    first, second = None, None
+    first, second = B.zeros(()), B.zeros(())
     for g in _gradients(f, w, rng, 2 * samples, draw, lam, layers):
         half = (g[: g.shape[0] // 2] - g[g.shape[0] // 2 :]) / B.scalar(2) ** 0.5
         squares = half * half
         one, two = B.mT(half) @ half, B.mT(squares) @ squares
-        first, second = (one, two) if first is None else (first + one, second + two)
+        first, second = first + one, second + two
     mean = first / samples
-    spread = B.sqrt(B.where(second > samples * mean * mean, second - samples * mean * mean, 0 * mean) / (samples - 1))
+    excess = second - samples * mean * mean
+    spread = B.sqrt(B.where(excess > 0, excess, 0 * excess) / (samples - 1))
     entries = mean.shape[-1] * (mean.shape[-1] + 1) // 2
     quantile = NormalDist().inv_cdf(1 - (1 - confidence) / (2 * entries))
     return Estimate(mean, spread * (quantile / samples**0.5), confidence, samples)

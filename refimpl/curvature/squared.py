@@ -46,7 +46,7 @@ def covariance(last: LastLayer, spread: Array) -> Array:
 
 
 def _pairs(last: LastLayer, spread: Array) -> Array:
-    """Σ_{j<l} s_j s_l N_jl N_jlᵀ: entry (oj, o'l) is s_j s_l F_ol F_o'j, and (oj, o'j) is s_j Σ_{l≠j} s_l F_ol F_o'l."""
+    """Σ_{j<l} s_j s_l N_jl N_jlᵀ: at (oj, o'l) s_j s_l F_ol F_o'j, and at (oj, o'j) s_j Σ_{l≠j} s_l F_ol F_o'l."""
     B, (k, m) = last.run.net.backend, last.sizes
     F = last.weights[:, None, None] * last.parts  # (N, k, m)
     scaled = spread * F

@@ -5,9 +5,9 @@ last layer and K a symmetric form on (da, dU), the matrix is
 
     Σ_i (da, dU)ᵀ K_i (da, dU) + Σ_i e_i · ∇²a_i,
 
-where e is a cotangent of a. Every block of layers r ≥ l is a sum over samples of a small matrix (width_r x width_l) times
-an outer product of the layers' inputs, hence one product of (width_r width_l, N) by (N, inputs_r inputs_l). Going down
-with D_{r,l} = ∂h_r/∂z_l, s, δ, e as in :mod:`.forward` and x_l = (h_{l−1}, 1):
+where e is a cotangent of a. Every block of layers r ≥ l is a sum over samples of a small matrix (width_r x width_l)
+times an outer product of the layers' inputs, hence one product of (width_r width_l, N) by (N, inputs_r inputs_l). Going
+down with D_{r,l} = ∂h_r/∂z_l, s, δ, e as in :mod:`.forward` and x_l = (h_{l−1}, 1):
 
     K^z_r = s K^h_r s + diag(m a''(z_r) e_r),  K^h_{r−1} = W_rᵀ K^z_r W_r,
     block (r, r) = Σ K^z_r ⊗ x_r x_rᵀ,
@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+
+import numpy as np
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
@@ -54,10 +56,24 @@ def assemble(run: Forward, head: Head, layers: Sequence[int]) -> Array:
     for r in reversed(range(min(layers), last)):
         blocks.update(down.to(r))
     if last in layers:
-        blocks.update({(last, l): down.below_head(l) for l in layers if l < last})
-    B = run.net.backend
-    rows = [B.concat([blocks[r, c] if r >= c else B.mT(blocks[c, r]) for c in layers]) for r in layers]
-    return B.concat(rows, axis=-2)
+        blocks.update({(last, low): down.below_head(low) for low in layers if low < last})
+    return _symmetric(run.net.backend, blocks, layers)
+
+
+def _symmetric(B: Backend, blocks: dict[tuple[int, int], Array], layers: Sequence[int]) -> Array:
+    """The matrix of blocks (r, l), l ≤ r, and their transposes."""
+    if B.name != "numpy":
+        rows = [B.concat([blocks[r, c] if r >= c else B.mT(blocks[c, r]) for c in layers]) for r in layers]
+        return B.concat(rows, axis=-2)
+    stops = np.cumsum([0, *(blocks[r, r].shape[-1] for r in layers)]).tolist()
+    spans = {r: slice(a, b) for r, a, b in zip(layers, stops, stops[1:], strict=False)}
+    first = blocks[layers[0], layers[0]]
+    found = np.empty((*first.shape[:-2], stops[-1], stops[-1]), dtype=first.dtype)  # half of concat's copies
+    for (high, low), block in blocks.items():
+        found[..., spans[high], spans[low]] = block
+        if low < high:
+            found[..., spans[low], spans[high]] = B.mT(block)
+    return found
 
 
 class _Down:
@@ -70,6 +86,7 @@ class _Down:
         self.e = head.pull
         self.K = head.aa() if min(layers) < len(run.slopes) else None
         self.motions: dict[tuple[int, int], Array] = {}
+        self.inputs: dict[int, Array] = {}
 
     def to(self, r: int) -> dict[tuple[int, int], Array]:
         """The blocks (r, l), l ≤ r, of the layers asked for; then K^h and e of the layer below r."""
@@ -136,7 +153,9 @@ class _Down:
         return B.reshape(block, (*block.shape[:-2], T.shape[-2], T.shape[-1] * x.shape[-1]))
 
     def features(self, l: int) -> Array:  # noqa: E741  # as above
-        return features(self.run, l)
+        if l not in self.inputs:
+            self.inputs[l] = features(self.run, l)
+        return self.inputs[l]
 
 
 def features(run: Forward, l: int) -> Array:  # noqa: E741  # the layer in every formula
@@ -216,13 +235,16 @@ class Outputs:
     def x(self) -> Array:
         return features(self.run, len(self.run.layers) - 1)
 
+    def curve(self, u: Array) -> Array:
+        """ℓ''(z_i) times the sample's share, times u (..., k, N)."""
+        return self.shares * self.loss.curve(self._backend, self.mean, u)
+
     @cached_property
     def curvature(self) -> Array:
-        """ℓ''(z_i) times the sample's share, (..., N, k, k)."""
+        """The matrices of ``curve``, (..., N, k, k)."""
         B, k = self._backend, self.excess.shape[-2]
         basis = B.reshape(B.eye(k), (k, *(1,) * (self.excess.ndim - 2), k, 1)) + 0 * self.excess
-        columns = self.shares * self.loss.curve(B, self.mean, basis)
-        return B.moveaxis(B.moveaxis(columns, 0, -1), -3, -2)
+        return B.moveaxis(B.moveaxis(self.curve(basis), 0, -1), -3, -2)
 
     @cached_property
     def shrink(self) -> Array:

@@ -36,6 +36,45 @@ def targets(y: Any, lead: tuple[int, ...], outputs: int, name: str) -> np.ndarra
     return np.moveaxis(one_hot(y.ravel(), outputs).reshape(outputs, *lead), 0, -2)
 
 
+def smoothed(targets: Any, smoothing: float) -> np.ndarray:
+    """Label smoothing: (1 − ε) y + ε/K for one-hot columns y (..., K, N), on the host (Szegedy et al. 2016).
+
+    All K classes share ε, the right one too, which keeps 1 − ε + ε/K. Columns still sum to 1, as the softmax loss
+    needs; it then is at least the entropy of a column, not 0. Raises ``BadInput``.
+
+    >>> smoothed([[1], [0]], 0.5).ravel().tolist()
+    [0.75, 0.25]
+    """
+    y = numbers(targets, np.ndim(targets), "targets")
+    if y.ndim < 2 or not (np.all((y == 0) | (y == 1)) and np.all(y.sum(axis=-2) == 1)):
+        raise BadInput(
+            "only one-hot targets are smoothed",
+            measured=f"targets of shape {y.shape}",
+            required="(..., classes, N), a single 1 in every column",
+            advice="label smoothing is the softmax loss's; it is applied once",
+        )
+    if not 0 <= smoothing < 1:
+        raise BadInput(
+            "smoothing is out of range",
+            measured=smoothing,
+            required="0 <= smoothing < 1",
+            advice="0 is none; 0.1 is the transformer's",
+        )
+    return (1 - smoothing) * y + smoothing / y.shape[-2]
+
+
+def smoothed_labels(columns: np.ndarray, smoothing: float, name: str) -> np.ndarray:
+    """:func:`smoothed`, refused where targets are no classes."""
+    if name != "softmax":
+        raise BadInput(
+            "label smoothing is the softmax loss's",
+            measured=f"smoothing {smoothing}, loss {name!r}",
+            required='loss="softmax"',
+            advice="leave smoothing out: targets of the squared loss are numbers, not classes",
+        )
+    return smoothed(columns, smoothing)
+
+
 def terms(B: Backend, x: Array, missing: int, index: Array, axis: int) -> Array:
     """Samples of x on ``axis``, after ``missing`` axes of length 1 in front of its own: of masks that x has not."""
     return B.terms(B.reshape(x, (*(1,) * missing, *x.shape)), index, axis)

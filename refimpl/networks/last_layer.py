@@ -1,4 +1,4 @@
-"""Dropout of the last hidden layer under the squared loss: its expectation in closed form (dropout-flatness, section 8).
+"""Dropout of the last hidden layer under the squared loss: its expectation in closed form (dropout-flatness, 8).
 
 The output is linear in a mask on its last hidden layer, f_η = W((1 + η) ∘ a) + c, with Eη = 0 and Var η_j = s_j =
 (1 − p_j)/p_j, whatever the scaling: where masks are 0 or 1, a stands for the mean p ∘ a. Hence
@@ -122,7 +122,8 @@ class LastLayerDropout(Objective):
             return plain @ v + self._pack(product(first), weights)
 
         def dense() -> Array:
-            return self.assembled(lam, w, range(len(self.f.net.shapes)))
+            every = range(len(self.f.net.shapes))
+            return self.f.with_ridge(assemble(run, out.head(), every), self.lead_of(lam, w))
 
         return Operator(B, (self.d, self.d), apply, apply, self.lead_of(lam, w), dense, symmetric=True)
 

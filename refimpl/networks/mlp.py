@@ -164,7 +164,7 @@ class MLP(Movable):
                 "the network has no hidden layer",
                 measured=f"MLP({self.widths})",
                 required="at least one, whose units may be dropped",
-                advice="mask input features as groups of weights instead: site=\"weights\"",
+                advice='mask input features as groups of weights instead: site="weights"',
             )
         width = self.hidden[-1]
         several = isinstance(keep, Sequence) or getattr(keep, "ndim", 0) > 0

@@ -19,6 +19,7 @@ from refimpl.networks.data import (
     require_inputs,
     require_mask,
     require_whole,
+    smoothed_labels,
     targets,
     terms,
 )
@@ -37,7 +38,7 @@ class NetworkLoss(Objective):
     """f(λ, w) = (1/N) Σ_i s_i ℓ(net_w(x_i), y_i) + (reg/2)‖w‖²; s_i = σ(λ_i) where ``weighted``, else 1.
 
     X (..., N, inputs); y (..., outputs, N): one-hot columns for the softmax loss, targets for the squared one. A mean
-    over samples, each with the whole ridge. ``mask`` (..., units, 1 or N) multiplies the hidden units' outputs, one for all samples or one for each; not the ridge.
+    over samples, each with the whole ridge. ``mask`` (..., units, 1 or N) multiplies the hidden units' outputs, not it.
     ``pick`` (..., b, n), rows of the identity, says which weights the samples of a minibatch have; None: all in order.
     A gradient costs 6 N d operations, a product with the Hessian 12 N d, besides the pass.
     """
@@ -177,26 +178,29 @@ class NetworkLoss(Objective):
 
     def assembled(self, lam: Array, w: Array, layers: Sequence[int]) -> Array:
         """∇²_ww f over the parameters of these layers (ascending), (..., P, P), by structure: see :mod:`.assembled`."""
-        run, out = self.outputs(lam, w)
-        return self.with_ridge(assemble(run, out.head(), layers), self.lead_of(lam, w))
+        return self._assembled(*self.outputs(lam, w), layers, self.lead_of(lam, w))
+
+    def _assembled(self, run: Forward, out: Outputs, layers: Sequence[int], lead: int) -> Array:
+        """With so many leading axes."""
+        return self.with_ridge(assemble(run, out.head(), layers), lead)
 
     def with_ridge(self, matrix: Array, lead: int) -> Array:
         """The Hessian of the mean loss plus that of the ridge, with as many leading axes as asked for."""
         B = self.backend
         shape = (*(1,) * (lead + 2 - matrix.ndim), *matrix.shape)
-        return B.reshape(matrix + self.reg * B.eye(matrix.shape[-1]), shape)
+        ridge = self.reg * B.eye(matrix.shape[-1]) if self.reg != 0 else None
+        return B.reshape(matrix if ridge is None else matrix + ridge, shape)
 
     def hess_ww(self, lam: Array, w: Array) -> Operator:
         """One forward and one backward pass here, once; each product then costs 12 N d."""
-        B, output, run, shares = self.backend, self._output, self._pass(w), self.shares(lam)[..., None, :]
-        mean = output.mean(B, run.output)
-        product = run.hessian((mean - self.y) * shares, lambda u: shares * output.curve(B, mean, u))
+        B, (run, out) = self.backend, self.outputs(lam, w)
+        product = run.hessian(out.excess, out.curve)
 
         def apply(v: Array) -> Array:
             return product(v) + self.reg * v
 
         def dense() -> Array:
-            return self.assembled(lam, w, range(len(self.net.shapes)))
+            return self._assembled(run, out, range(len(self.net.shapes)), self.lead_of(lam, w))
 
         return Operator(B, (self.d, self.d), apply, apply, self.lead_of(lam, w), dense, symmetric=True)
 
@@ -245,12 +249,21 @@ class NetworkLoss(Objective):
 
 
 def loss(
-    net: MLP, X: Any, y: Any, *, loss: str = "softmax", reg: float = 0.0, n: int = 0, weighted: bool = False
+    net: MLP,
+    X: Any,
+    y: Any,
+    *,
+    loss: str = "softmax",
+    reg: float = 0.0,
+    n: int = 0,
+    weighted: bool = False,
+    smoothing: float = 0.0,
 ) -> NetworkLoss:
     """The mean loss of ``net`` over rows X (N, inputs), w = all its parameters. Raises ``BadInput``.
 
     y: classes 0 … outputs − 1 (N,) for "softmax"; targets (N, outputs), or (N,) for one output, for "squared".
     n: length of a λ that does not enter; ``weighted``: λ ∈ R^N and sample i has weight σ(λ_i).
+    smoothing: of the labels, (1 − ε) one-hot + ε/outputs; for "softmax".
 
     >>> f = loss(MLP((2, 3, 2), "tanh"), [[1, 0], [0, 1], [1, 1]], [0, 1, 1], reg=0.1, weighted=True)
     >>> f.n, f.d
@@ -265,6 +278,8 @@ def loss(
         )
     X = numbers(X, 2, "X")
     columns = targets(y, (len(X),), net.widths[-1], loss)
+    if smoothing:
+        columns = smoothed_labels(columns, smoothing, loss)
     require_inputs(net, X)
     n = require_whole(
         n, "n, the length of λ,", 0, "0 is none; weighted=True sets it to the number of samples"

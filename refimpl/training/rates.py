@@ -1,0 +1,114 @@
+"""Learning rates η_k as functions of k, the number of steps made before: the first step has rate(0).
+
+A new schedule is a frozen dataclass below :class:`Rate` with one method, ``__call__``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+from refimpl.arrays import to_numpy
+from refimpl.errors import BadInput
+from refimpl.objective import Movable
+
+
+class Rate(Movable, ABC):
+    """k ↦ η_k for k = 0, 1, 2, …"""
+
+    @abstractmethod
+    def __call__(self, k: int) -> Any:
+        """The rate of the step that k steps precede."""
+
+
+@dataclass(frozen=True)
+class Constant(Rate):
+    """η_k = rate."""
+
+    rate: Any
+
+    def __post_init__(self) -> None:
+        _require_positive(self.rate, "the learning rate")
+
+    def __call__(self, k: int) -> Any:
+        return self.rate
+
+
+@dataclass(frozen=True)
+class Drops(Rate):
+    """η_k = rate / factor^(number of entries of ``at`` that are <= k): the first ``at[0]`` steps have the whole rate.
+
+    >>> rate = Drops(0.5, at=(2, 3), factor=2)
+    >>> [rate(k) for k in range(5)]
+    [0.5, 0.5, 0.25, 0.125, 0.125]
+    """
+
+    rate: Any
+    at: tuple[int, ...]
+    factor: Any = 10
+
+    def __post_init__(self) -> None:
+        _require_positive(self.rate, "the learning rate")
+        _require_positive(self.factor, "the factor")
+        at = tuple(self.at)
+        if not all(isinstance(k, Integral) and k >= 1 for k in at) or list(at) != sorted(set(at)):
+            raise BadInput(
+                "the learning rate drops where?",
+                measured=self.at,
+                required="increasing whole numbers >= 1",
+                advice="at=(150, 225) divides after 150 steps, and again after 225",
+            )
+        object.__setattr__(self, "at", at)
+
+    def __call__(self, k: int) -> Any:
+        return self.rate / self.factor ** sum(k >= drop for drop in self.at)
+
+
+@dataclass(frozen=True)
+class WarmUp(Rate):
+    """η = scale width^(−1/2) min(t^(−1/2), t warm^(−3/2)) in step t = k + 1 (Vaswani et al. 2017, (3), scale 1).
+
+    It rises linearly to (width · warm)^(−1/2) in step t = warm, then falls as t^(−1/2). width: the model's.
+    """
+
+    width: int
+    warm: int
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for value, name in ((self.width, "the width"), (self.warm, "the number of warm-up steps")):
+            if not isinstance(value, Integral) or value < 1:
+                raise BadInput(
+                    f"{name} must be a whole number",
+                    measured=value,
+                    required=">= 1",
+                    advice="the article's are 512 and 4000",
+                )
+        _require_positive(self.scale, "the scale")
+
+    def __call__(self, k: int) -> Any:
+        t = k + 1
+        root = min(1 / math.sqrt(t), t / (self.warm * math.sqrt(self.warm)))
+        return self.scale * (root / math.sqrt(self.width))
+
+
+def as_rate(rate: Any) -> Rate:
+    """A schedule as it is; a number as a constant one. Raises ``BadInput``."""
+    return rate if isinstance(rate, Rate) else Constant(rate)
+
+
+def _require_positive(value: Any, name: str) -> None:
+    try:
+        x = float(to_numpy(value))
+    except (TypeError, ValueError):
+        x = math.nan
+    if not 0 < x < math.inf:
+        raise BadInput(
+            f"{name} is out of range",
+            measured=value,
+            required="a finite number > 0",
+            advice="a number, or a schedule of refimpl.training: Constant, Drops, WarmUp",
+        )
