@@ -24,6 +24,12 @@ PINNED = {
     },
     "refimpl.approximate": {"Approximation", "forward", "implicit", "one_step", "reverse", "truncated"},
     "refimpl.arrays": {"Backend", "Factor", "backend", "factor", "factor_spd", "solve_spd", "to_numpy"},
+    "refimpl.curvature": {
+        "Alignment", "EigenDirections", "Exploration", "IntervalFlatness", "Profile", "Surface", "alignment", "along",
+        "eigen_directions", "embedded", "estimated_noise", "filter_normalised", "gradient_data", "hessian",
+        "interval_flatness", "network_filters", "noise", "profile", "projected_variance", "quadratic_width",
+        "stationary_from", "surface",
+    },
     "refimpl.datasets": {
         "Dataset", "Episode", "EpisodeSampler", "corrupt_labels", "load_cifar10", "load_cifar100", "load_digits",
         "load_idx", "load_svhn", "rotate_classes", "split_classes",
@@ -38,8 +44,8 @@ PINNED = {
         "mean_and_second", "mean_square_curve", "paths", "spectral_radius", "stationary",
     },
     "refimpl.networks": {
-        "ACTIVATIONS", "Activation", "ExpectedLoss", "MLP", "NetworkLoss", "SharedLoss", "expected_one_hidden", "loss",
-        "shared",
+        "ACTIVATIONS", "Activation", "ExpectedLoss", "LastLayerDropout", "MLP", "NetworkLoss", "SharedLoss",
+        "expected_one_hidden", "loss", "permute", "rescale", "shared", "traced",
     },
     "refimpl.solvers": {
         "Cholesky", "ConjugateGradient", "FixedPoint", "FixedPointAdjoint", "GradientDescent", "HeavyBall",

@@ -15,8 +15,11 @@ from refimpl.networks import MLP
 from refimpl.objective import Objective
 
 
-def point(f: Objective, lam: Any, w: Any) -> tuple[Array, Array]:
-    """(λ, w) on f's backend, away from kinks; λ may be left out where n = 0."""
+def point(f: Objective, lam: Any, w: Any, *, sampled: bool = False) -> tuple[Array, Array]:
+    """(λ, w) on f's backend, away from kinks; λ may be left out where n = 0.
+
+    Where masks are sampled, too many may be there to ask each for its kinks: the network without masks is asked.
+    """
     B = f.backend
     if lam is None and f.n:
         raise BadInput(
@@ -27,7 +30,8 @@ def point(f: Objective, lam: Any, w: Any) -> tuple[Array, Array]:
         )
     lam = B.zeros((0,)) if lam is None else B.vector(lam, f.n, "lam")
     w = B.vector(w, f.d, "w")
-    nearest = float(np.min(to_numpy(f.kink_distance(lam, w))))
+    asked = f.f if isinstance(f, Dropout) and (sampled or _last_only(f)) else f
+    nearest = float(np.min(to_numpy(asked.kink_distance(lam, w))))
     if nearest == 0:
         raise HypothesisViolated(
             "the loss has no second derivative here: a unit stands at its kink",
@@ -36,6 +40,14 @@ def point(f: Objective, lam: Any, w: Any) -> tuple[Array, Array]:
             advice="move w; points that descent finds often stand at kinks",
         )
     return lam, w
+
+
+def _last_only(f: Dropout) -> bool:
+    """Masks of the last hidden layer's outputs alone: no pre-activation depends on them."""
+    net = getattr(f.f, "net", None)
+    if not isinstance(net, MLP) or not net.hidden or f.site != "activations" or f.lam.free:
+        return False
+    return all(p == 1 for p in f.w.of_coordinates()[: net.units - net.hidden[-1]])
 
 
 def net_of(f: Objective) -> Any:

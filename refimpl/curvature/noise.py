@@ -79,7 +79,7 @@ def require_draw(f: Objective, draw: Draw) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _LastLayerNoise:
-    """Dropout of the last hidden layer alone, or none: ``spread`` (m,) for the closed form, else every mask."""
+    """Dropout of the last hidden layer alone: ``spread`` (m,) for the closed form, else every mask."""
 
     last: LastLayer
     loss: OutputLoss
@@ -91,17 +91,14 @@ class _LastLayerNoise:
     @classmethod
     def of(cls, f: Objective, lam: Array, w: Array, max_masks: int) -> _LastLayerNoise | None:
         """None where the masks reach further than the last hidden layer's outputs."""
-        inner = f.f if isinstance(f, Dropout) else f
+        if not isinstance(f, Dropout) or f.site != "activations" or any(p < 1 for p in f.lam.keep_prob):
+            return None
+        inner, masks, B = f.f, f.w, f.backend
         if not isinstance(inner, NetworkLoss) or not inner.net.hidden:
             return None
-        m, B = inner.net.hidden[-1], f.backend
-        masks = inner.net.last_masks(1)
-        if isinstance(f, Dropout):
-            if f.site != "activations" or any(p < 1 for p in f.lam.keep_prob):
-                return None
-            masks = f.w
-            if f.scale == "none":
-                inner = inner.drop_units(B.asarray([B.scalar(p) for p in masks.of_coordinates()]))
+        if f.scale == "none":
+            inner = inner.drop_units(B.asarray([B.scalar(p) for p in masks.of_coordinates()]))
+        m = inner.net.hidden[-1]
         variables = Variables.of_last(masks, m)
         if variables is None or (inner.mask is not None and inner.mask.shape[-1] > 1):
             return None

@@ -80,7 +80,7 @@ def _gradients(
 ) -> Iterator[Array]:
     """Chunks (even, P) of them, the last one shorter; a chunk of pairs is never cut."""
     require_draw(f, draw)
-    lam, w = point(f, lam, w)
+    lam, w = point(f, lam, w, sampled=True)
     if samples < 1:
         raise BadInput("no gradients", measured=samples, required=">= 1", advice="samples=1000")
     rows = slice(None) if layers is None else rows_of(net_of(f), layers)[1]

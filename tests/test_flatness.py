@@ -1,0 +1,835 @@
+"""Measures of flatness against closed forms, exact fractions and loops; which of them the symmetries leave alone.
+
+``python -m tests.test_flatness`` writes the table of docs/flatness.md anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refimpl.arrays import backend, to_numpy
+from refimpl.curvature.alignment import alignment
+from refimpl.curvature.directions import eigen_directions, embedded, filter_normalised, network_filters
+from refimpl.curvature.exploration import stationary_from
+from refimpl.curvature.flatness import interval_flatness, quadratic_width
+from refimpl.curvature.profiles import profile, surface
+from refimpl.curvature.variance import along, projected_variance
+from refimpl.errors import BadInput, HypothesisViolated
+from refimpl.functions import from_function
+from refimpl.networks import MLP, loss
+from refimpl.networks.symmetries import permute, rescale
+from refimpl.spaces import covariance
+from refimpl.zoo.quadratic import objective as quadratic
+from refimpl.zoo.quadratic import spectrum_matrix
+from tests.backends import Place, everywhere
+from tests.rounding import EPS, assert_rounded, exactly
+
+NONE = np.zeros(0)  # λ where there is none
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "flatness.md"
+
+
+def _short(seed: Any, *shape: int) -> np.ndarray:
+    """Random multiples of 1/8: short fractions."""
+    return np.round(8 * np.random.default_rng(seed).standard_normal(shape)) / 8
+
+
+def _fractions(x: Any) -> Any:
+    return [_fractions(e) for e in x] if np.ndim(x) else Fraction(float(x))
+
+
+# -- interval flatness --------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Parabolas:
+    """A positive quadratic loss, a point and directions; along each of them a + g t + h t²/2."""
+
+    f: Any
+    w: np.ndarray
+    V: np.ndarray
+    loss: np.ndarray
+    slope: np.ndarray
+    curvature: np.ndarray
+    sizes: np.ndarray  # Σ|terms| of the value, at |t| <= 1 and more where t is
+
+    def roots(self, factor: float) -> np.ndarray:
+        """Both places where the loss is ``factor`` times that at w, without cancellation: (2, k)."""
+        g, h, c = self.slope, self.curvature, (factor - 1) * self.loss
+        far = -(g + np.copysign(np.sqrt(g * g + 2 * h * c), g))
+        return np.sort(np.stack([far / h, -2 * c / far]), axis=0)
+
+
+def _parabolas(seed: int, d: int = 5) -> Parabolas:
+    rng = np.random.default_rng(seed)
+    A, a = spectrum_matrix(np.geomspace(0.1, 30, d).tolist(), rng), rng.standard_normal(d)
+    constant = 1 + a @ np.linalg.solve(A, a)  # the smallest value is above 0
+    f = quadratic(ww=A, w1=a, l1=np.array([constant]))
+    w, V = rng.standard_normal(d), rng.standard_normal((2, 4, d))
+    L = w @ A @ w / 2 + a @ w + constant
+    far = np.abs(w) + 4 * np.abs(V)
+    sizes = np.einsum("...i,ij,...j->...", far, np.abs(A), far) / 2 + far @ np.abs(a) + constant
+    return Parabolas(f, w, V, np.full((2, 4), L), V @ (A @ w + a), np.sum(V @ A * V, -1), sizes)
+
+
+@everywhere
+@pytest.mark.parametrize("factor", [1.5, 2.0, 4.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_interval_flatness_of_quadratics_is_the_closed_form(place: Place, factor: float, seed: int) -> None:
+    # kills: factor for factor − 1, one side for both, |left| swapped with right, ½ lost, a normalised v, a lost axis
+    q = _parabolas(seed)
+    lam = place.array([1.0])
+    found = interval_flatness(
+        place.move(q.f), place.array(q.w), place.array(q.V), lam=lam, factor=factor, limit=2.0**6
+    )
+    expected = q.roots(factor)
+    slope = np.sqrt(q.slope**2 + 2 * q.curvature * (factor - 1) * q.loss)  # |dL/dt| at both crossings
+    reach = np.maximum(1, np.abs(expected) / 4) ** 2
+    allowed = factor * q.sizes * reach / slope + np.abs(expected)
+    for got, known, terms in zip((found.left, found.right), expected, allowed, strict=True):
+        assert_rounded(got, known, terms=terms, count=q.f.d)
+    width = quadratic_width(q.loss, q.slope, q.curvature, factor=factor)
+    assert_rounded(found.width, width, terms=allowed.sum(axis=0), count=q.f.d)
+    assert np.all(found.residuals <= 10 * q.f.d * EPS["float64"] * factor * q.sizes * reach / q.loss)
+
+
+def test_crossings_are_enclosed_exactly() -> None:
+    """Over the rationals: not above 4 eps before the crossing found, above 4 eps behind it; fractions decide."""
+    # kills: a tolerance relative to the limit, a crossing from above, strict for not strict
+    q = _parabolas(7)
+    f = q.f.to("rational")
+    B, eps = f.backend, Fraction(2) ** -52
+    found = interval_flatness(f, B.asarray(q.w), B.asarray(q.V[0]), lam=B.asarray([1]))
+    A, a, c = _fractions(q.f.ww[0]), _fractions(q.f.w1[0]), Fraction(float(q.f.l1[0, 0]))
+
+    def value(w: list[Fraction]) -> Fraction:
+        pairs = itertools.product(range(len(w)), repeat=2)
+        return sum((A[i][j] * w[i] * w[j] for i, j in pairs), c * 2) / 2 + sum(
+            x * y for x, y in zip(a, w, strict=True)
+        )
+
+    w = _fractions(q.w)
+    for v, places in zip(_fractions(q.V[0]), zip(found.left, found.right, strict=True), strict=True):
+        for place in map(Fraction, places):
+            near, far = (
+                value([x + place * (1 + s * 4 * eps) * y for x, y in zip(w, v, strict=True)]) for s in (-1, 1)
+            )
+            assert near < 2 * value(w) <= far
+
+
+def _line(of: Callable[[Any], Any]) -> Any:
+    """The objective L(w) = of(w₁) of one variable."""
+    return from_function(lambda lam, w: of(w[0]), n=0, d=1)
+
+
+ONE = np.ones((1, 1))
+
+
+def test_the_nearest_crossing_is_nearest_among_the_points_tried() -> None:
+    """A bump at 0.3, narrower than the points' distance, is passed over; with a finer resolution it is found."""
+    import autograd.numpy as anp
+
+    f = _line(lambda x: 1 + x * x / 4 + 5 * anp.exp(-(((x - 0.3) / 1e-3) ** 2)))
+    coarse, fine = (
+        interval_flatness(f, np.zeros(1), ONE, growth=g, start=0.25, limit=4.0) for g in (2.0, 1.001)
+    )
+    edge = 0.3
+    for _ in range(10):  # where the bump reaches 2: a fixed point of a map that contracts by 10⁻⁴
+        edge = 0.3 - 1e-3 * math.sqrt(-math.log((1 - edge**2 / 4) / 5))
+    assert_rounded(fine.right, np.array([edge]), terms=1.0, count=10)
+    assert fine.evaluations > coarse.evaluations
+    assert_rounded(fine.left, np.array([-2.0]), terms=2.0, count=4)
+
+
+def test_it_tries_every_point_that_it_says_in_this_order() -> None:
+    # kills: a point left out, growth per side, the limit not tried, and any undocumented evaluation
+    seen: list[float] = []
+
+    def watched(x: Any) -> Any:
+        seen.append(float(getattr(x, "_value", x)))
+        return 1 + 0 * x
+
+    found = interval_flatness(_line(watched), np.zeros(1), ONE, start=0.25, limit=1.25, growth=2.0)
+    assert [x for x in seen if x > 0] == [0.25, 0.5, 1.0, 1.25]
+    assert [x for x in seen if x < 0] == [-0.25, -0.5, -1.0, -1.25]
+    assert found.evaluations == 1 + 8
+    assert found.left.tolist() == [-np.inf]
+    assert found.right.tolist() == [np.inf]
+    assert found.width.tolist() == [np.inf]
+    assert found.residuals.tolist() == [[0.0], [0.0]]
+
+
+@pytest.mark.parametrize(("limit", "right"), [(1024.0, 1024.0), (1023.0, np.inf)])
+def test_the_limit_itself_counts(limit: float, right: float) -> None:
+    f = _line(lambda x: 1 + x * x / 2**20)
+    assert interval_flatness(f, np.zeros(1), ONE, limit=limit).right.tolist() == [right]
+
+
+@pytest.mark.parametrize(("scale", "power"), [(1e-9, 2), (1e-5, 2), (1.0, 2), (700.0, 2), (1.1, 400)])
+def test_a_crossing_costs_no_more_than_bisection(scale: float, power: int) -> None:
+    """Wherever it is, nearer than the first point tried too, and where regula falsi would crawl."""
+    # kills: an absolute tolerance, a bracket that is not halved often enough, a search without end
+    f = _line(lambda x: 1 + (x / scale) ** power)
+    found = interval_flatness(f, np.zeros(1), ONE)
+    for place in (-found.left, found.right):
+        assert_rounded(place, np.array([scale]), terms=scale, count=4)
+    tried = abs(math.log2(scale * 2**16)) * (2 if scale > 2**-16 else 1) + 3
+    assert found.evaluations <= 1 + 2 * (tried + 52 + 1)
+
+
+def test_where_secants_crawl_bisection_takes_over() -> None:
+    """[1, 2] has 2⁵⁰ intervals of 2 eps · 2: 50 halvings and one step more, after 2 points tried on each side."""
+    # kills: a search that may use up more than its one step of slack
+    import autograd.numpy as anp
+
+    f = _line(lambda x: 1 + anp.exp(10_000 * (x - 1.1)))
+    found = interval_flatness(f, np.zeros(1), ONE, start=1.0, limit=2.0, growth=2.0)
+    assert found.evaluations <= 1 + 4 + 51
+    assert_rounded(found.right, np.array([1.1]), terms=1.1, count=4)
+
+
+def test_a_gap_below_all_floats_is_decided_over_the_rationals() -> None:
+    """1 + (1 − 2⁻¹²⁰⁰) t² does not double at t = 1; its distance to 2 is no float."""
+    exact = quadratic(ww=[[2.0]], l1=[1.0]).to("rational")
+    B = exact.backend
+    almost = dataclasses.replace(exact, ww=exact.ww * (1 - B.scalar(Fraction(1, 2**1200))))
+    for f, right in ((exact, 1.0), (almost, np.inf)):
+        found = interval_flatness(
+            f, B.asarray([0]), B.eye(1), lam=B.asarray([1]), start=0.5, limit=1.0, growth=2.0
+        )
+        assert found.right.tolist() == [right]
+
+
+def test_a_loss_that_is_all_rounding_is_refused() -> None:
+    # kills: a search without end
+    values = itertools.chain([1.0], itertools.repeat(3.0))
+    with pytest.raises(HypothesisViolated, match="as near to w"):
+        interval_flatness(_line(lambda x: next(values) + 0 * x), np.zeros(1), ONE)
+
+
+def test_smooth_crossings_cost_a_dozen_values() -> None:
+    found = interval_flatness(_line(lambda x: 1 + x * x + x**3 / 8), np.zeros(1), ONE, start=0.5, limit=2.0)
+    assert found.evaluations <= 1 + 2 * (4 + 12)
+
+
+def test_a_jump_shows_in_the_residual() -> None:
+    import autograd.numpy as anp
+
+    found = interval_flatness(_line(lambda x: anp.where(x > 1, 10.0, 2.0) + 0 * x), np.zeros(1), ONE)
+    assert_rounded(found.right, np.ones(1), terms=1.0, count=1)
+    assert found.residuals.tolist() == [[0.0], [1.0]]
+    assert found.left.tolist() == [-np.inf]
+
+
+def test_an_overflow_is_above() -> None:
+    import autograd.numpy as anp
+
+    found = interval_flatness(_line(lambda x: anp.exp(1000 * x)), np.zeros(1), ONE)
+    assert_rounded(found.right, np.log([2.0]) / 1000, terms=1 / 1000, count=4)
+    assert found.left.tolist() == [-np.inf]
+
+
+def test_chunks_change_nothing() -> None:
+    q = _parabolas(8)
+    f = q.f.to("rational")
+    B = f.backend
+    all_at_once, one_by_one = (
+        interval_flatness(f, B.asarray(q.w), B.asarray(q.V), lam=B.asarray([1]), chunk=chunk)
+        for chunk in (64, 1)
+    )
+    for name in ("left", "right", "residuals", "evaluations"):
+        assert np.array_equal(getattr(all_at_once, name), getattr(one_by_one, name)), name
+
+
+def test_two_readings_with_and_without_dropout() -> None:
+    """The loss is whatever is handed in: under dropout the widths are those of the expected loss."""
+    net = MLP((2, 3, 1), "leaky_relu")
+    f = loss(net, _short(0, 5, 2), _short(1, 5), loss="squared")
+    D = f.with_dropout(net.unit_masks(0.5), site="activations", scale="inverse")
+    w, V = _short(2, net.size), _short(3, 2, net.size)
+    plain, dropped = (interval_flatness(g, w, V) for g in (f, D))
+    assert np.all(plain.width != dropped.width)
+    for g, found in ((f, plain), (D, dropped)):
+        B = g.to("rational").backend
+        exact = interval_flatness(g.to("rational"), B.asarray(w), B.asarray(V))
+        slopes = np.abs(
+            [np.sum(g.grad_w(NONE, w + t[:, None] * V) * V, -1) for t in (exact.left, exact.right)]
+        )
+        sizes = [
+            1 + np.linalg.norm(np.abs(w) + np.abs(t)[:, None] * np.abs(V), axis=-1)
+            for t in (exact.left, exact.right)
+        ]
+        terms = np.array(sizes) ** 6 / slopes  # a loss of degree 4 in w, with data and 1/p² of size 4 at most
+        for got, known, most in zip((found.left, found.right), (exact.left, exact.right), terms, strict=True):
+            assert_rounded(got, known, terms=most + np.abs(known), count=2 * net.size)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_a_loss_that_is_not_positive_is_refused(value: float) -> None:
+    with pytest.raises(HypothesisViolated, match="not positive") as caught:
+        interval_flatness(_line(lambda x: value + x * x), np.zeros(1), ONE)
+    assert str(value) in str(caught.value.measured)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"factor": 1.0}, {"factor": np.nan}, {"factor": np.inf}, {"growth": 1.0}, {"start": 0.0},
+        {"start": 2.0, "limit": 1.0}, {"limit": np.inf}, {"chunk": 0},
+    ],
+)  # fmt: skip
+def test_options_that_find_nothing_are_refused(options: Any) -> None:
+    with pytest.raises(BadInput, match="nothing can be searched"):
+        interval_flatness(_line(lambda x: 1 + x * x), np.zeros(1), ONE, **options)
+
+
+def test_what_is_no_point_or_direction_is_refused() -> None:
+    f = _line(lambda x: 1 + x * x)
+    g = quadratic(ww=np.eye(2), l1=np.ones(1))
+    for call, text in (
+        (lambda: interval_flatness(f, np.zeros(1), np.zeros((1, 1))), "direction is zero"),
+        (lambda: interval_flatness(f, np.zeros(1), np.ones((1, 2))), "wrong shape"),
+        (lambda: interval_flatness(f, np.zeros((2, 1)), ONE), "several points"),
+        (lambda: interval_flatness(g, np.zeros(2), np.eye(2)), "depends on λ"),
+        (lambda: profile(g, np.zeros(2), np.eye(2), [0.0]), "depends on λ"),
+        (lambda: interval_flatness(f, np.zeros(1), np.full((1, 1), np.nan)), "not finite"),
+        (lambda: interval_flatness(g.to("interval"), np.zeros(2), np.eye(2)), "balls"),
+    ):
+        with pytest.raises(BadInput, match=text):
+            call()
+    net = MLP((2, 1))
+    terms = loss(net, np.eye(2), [1.0, 2.0], loss="squared").at([0, 1])
+    with pytest.raises(BadInput, match="several losses"):
+        interval_flatness(terms, np.zeros(3), np.eye(3))
+
+
+def test_the_width_of_parabolas_by_hand() -> None:
+    # 1 + 3t + 2t² = 3 at t = −2 and 1/2; h <= 0 never gets there on one side at least
+    assert quadratic_width(1.0, 3.0, 4.0, factor=3.0).tolist() == 2.5
+    assert quadratic_width([1.0, 1.0], 1.0, [0.0, -1.0]).tolist() == [np.inf, np.inf]
+
+
+# -- directions and variances -------------------------------------------------------------------------------
+@everywhere
+def test_eigen_directions_of_known_spectra(place: Place) -> None:
+    # kills: ascending for descending, columns for rows, the smallest ones, a lost leading axis
+    spectra = [[3.0, -1.0, 0.5, 0.0], [8.0, 4.0, 2.0, 1.0]]
+    H = np.stack([spectrum_matrix(s, np.random.default_rng(0)) for s in spectra])
+    found = eigen_directions(place.array(H), most=3, backend=backend(place.backend))
+    values, vectors = to_numpy(found.values), to_numpy(found.vectors)
+    assert vectors.shape == (2, 3, 4)
+    assert eigen_directions(place.array(H), most=9, backend=backend(place.backend)).values.shape == (2, 4)
+    for k, spectrum in enumerate(spectra):
+        size = max(np.abs(spectrum))
+        assert_rounded(values[k], sorted(spectrum)[:0:-1], terms=size, count=4)  # Weyl: p(d) eps ‖H‖
+        residual = vectors[k] @ H[k] - values[k][:, None] * vectors[k]
+        assert_rounded(residual, np.zeros((3, 4)), terms=size, count=4)
+        assert_rounded(vectors[k] @ vectors[k].T, np.eye(3), terms=1.0, count=4)
+
+
+def test_matrices_without_eigen_directions_are_refused() -> None:
+    H = np.diag([1.0, 2.0])
+    assert eigen_directions(H, most=9).values.tolist() == [2.0, 1.0]
+    for call, text in (
+        (lambda: eigen_directions(np.triu(np.ones((2, 2)))), "not symmetric"),
+        (lambda: eigen_directions(np.full((2, 2), np.nan)), "not symmetric"),
+        (lambda: eigen_directions(np.ones((2, 3))), "square"),
+        (lambda: eigen_directions(H, most=0), "no eigenvectors"),
+        (
+            lambda: eigen_directions(backend("rational").asarray(H), backend=backend("rational")),
+            "floating point",
+        ),
+        (lambda: eigen_directions(H, backend=backend("interval")), "floating point"),
+        (lambda: along(H, np.ones(2)), "no directions"),
+        (lambda: projected_variance(np.ones((3, 2)), np.ones((1, 3))), "no directions"),
+        (lambda: projected_variance(np.ones((1, 2)), H), "samples"),
+        (lambda: embedded(np.ones((1, 2)), slice(0, 3), 4), "not of this part"),
+        (lambda: embedded(np.ones((1, 2)), [0, 4], 4), "no parts"),
+    ):
+        with pytest.raises(BadInput, match=text):
+            call()
+
+
+@everywhere
+@pytest.mark.parametrize("part", [slice(1, 3), [4, 0]])
+def test_directions_of_a_part_stand_still_elsewhere(place: Place, part: Any) -> None:
+    v = np.arange(1.0, 13.0).reshape(2, 3, 2)
+    expected = np.zeros((2, 3, 5))
+    expected[..., part] = v
+    assert np.array_equal(
+        to_numpy(embedded(place.array(v), part, 5, backend=backend(place.backend))), expected
+    )
+
+
+@everywhere
+def test_variances_along_directions_are_the_definitions(place: Place) -> None:
+    # kills: S − 1 for S, an uncentred mean, VᵀΣ for Σ, a mean that cancels at 10⁸
+    rng = np.random.default_rng(1)
+    X, V = rng.standard_normal((2, 6, 3)), rng.standard_normal((4, 3))
+    on = backend(place.backend)
+    literal = np.array([[np.var([math.fsum(v * x) for x in samples]) for v in V] for samples in X])
+    sizes = np.array([np.sum((np.abs(s) @ np.abs(V).T) ** 2, axis=0) for s in X])
+    found = to_numpy(projected_variance(place.array(X), place.array(V), backend=on))
+    assert_rounded(found, literal, terms=sizes, count=9)
+    moved = to_numpy(projected_variance(place.array(X + 2.0**26), place.array(V), backend=on))
+    shifted = np.array([np.var((s + 2.0**26 - 2.0**26) @ V.T, axis=0) for s in X])
+    # the samples' own mean is rounded by eps 2²⁶, whose square is added
+    error = np.abs(V).sum(-1) * 2.0**26 * 6 * EPS["float64"]
+    assert np.all(np.abs(moved - shifted) <= error**2 + 10 * 9 * EPS["float64"] * sizes)
+    S = np.stack([np.cov(s.T, bias=True) for s in X])[:, None]
+    forms = to_numpy(along(place.array(S[:, 0]), place.array(V), backend=on))
+    assert_rounded(forms, literal, terms=sizes, count=9)
+
+
+def test_the_variance_of_samples_is_that_of_their_covariance_exactly() -> None:
+    B = backend("rational")
+    X, V = (B.asarray(_short(seed, *shape)) / 3 for seed, shape in ((4, (5, 3)), (5, (2, 3))))
+    centred = X - B.mean(X, 0)
+    S = B.mT(centred) @ centred / 5
+    assert (projected_variance(X, V, backend=B) == along(S, V, backend=B)).all()
+
+
+# -- alignment ----------------------------------------------------------------------------------------------
+def _symmetric(seed: int, *lead: int) -> np.ndarray:
+    a = _short(seed, *lead, 3, 3)
+    return a + np.swapaxes(a, -1, -2)
+
+
+def test_alignment_is_exact_over_the_rationals() -> None:
+    # kills: D lost or squared, Tr H Tr Σ for Tr HΣ, a diagonal only, norms that are not squared
+    B = backend("rational")
+    H, S = (B.asarray(_symmetric(seed) + 4 * np.eye(3)) / 3 for seed in (0, 1))
+    found = alignment(H, S, backend=B)
+    h, s = ([exactly(row) for row in m] for m in (H, S))
+    every = list(itertools.product(range(3), repeat=2))
+    trace = sum((h[i][j] * s[j][i] for i, j in every), Fraction(0))
+    reference = sum(h[i][i] for i in range(3)) * sum(s[i][i] for i in range(3)) / 3
+    squares = [sum(m[i][j] ** 2 for i, j in every) for m in (h, s)]
+    got = [found.trace, found.isotropic, found.ratio, found.hessian_squared, found.noise_squared]
+    assert [Fraction(int(x.p), int(x.q)) for x in got] == [trace, reference, trace / reference, *squares]
+    with pytest.raises(BadInput, match="square root"):
+        _ = found.cosine
+
+
+@everywhere
+def test_cosines_and_leading_axes(place: Place) -> None:
+    on = backend(place.backend)
+    H, S = _symmetric(2, 2, 1), _symmetric(3, 3)
+    found = alignment(place.array(H), place.array(S), backend=on)
+    norms = np.sqrt(np.sum(H**2, (-1, -2)) * np.sum(S**2, (-1, -2)))
+    assert_rounded(found.cosine, np.sum(H * S, (-1, -2)) / norms, terms=1.0, count=9)
+    itself = alignment(place.array(S), place.array(S), backend=on)
+    assert_rounded(itself.cosine, np.ones(3), terms=1.0, count=9)
+    isotropic = alignment(place.array(S), place.array(np.eye(3)), backend=on)
+    assert_rounded(isotropic.cosine, to_numpy(isotropic.isotropic_cosine), terms=1.0, count=9)
+    assert_rounded(isotropic.trace, to_numpy(isotropic.isotropic), terms=9.0, count=9)
+
+
+def test_a_reference_that_is_not_positive_gives_no_ratio() -> None:
+    flat, noise = np.diag([1.0, -1.0]), np.eye(2)
+    for H, S, name in (
+        (flat, noise, "Tr H"),
+        (-noise, noise, "Tr H"),
+        (noise, 0 * noise, "Tr Σ"),
+        (noise, -noise, "Tr Σ"),
+    ):
+        found = alignment(H, S)
+        assert (
+            float(found.isotropic) == np.trace(H) * np.trace(S) / 2
+        )  # the numbers are there; the ratio is not
+        with pytest.raises(HypothesisViolated, match="isotropic") as caught:
+            _ = found.ratio
+        assert name in str(caught.value.required)
+    for case in ("cosine", "isotropic_cosine"):
+        with pytest.raises(HypothesisViolated, match="no direction"):
+            getattr(alignment(0 * noise, noise), case)
+    for H, S in ((np.ones((2, 3)), noise), (noise, np.eye(3)), (np.ones(2), noise)):
+        with pytest.raises(BadInput, match="do not fit"):
+            alignment(H, S)
+
+
+# -- filters and profiles -----------------------------------------------------------------------------------
+NET = MLP((2, 2, 1), "relu")  # theta = (w w b | w w b)(w w b)
+WEIGHTS = {"layer": [[0, 1, 3, 4], [6, 7]], "row": [[0, 1], [3, 4], [6, 7]]}
+BIASES = {"layer": [[2, 5], [8]], "row": [[2], [5], [8]]}
+
+
+@pytest.mark.parametrize("per", ["layer", "row"])
+def test_filters_of_a_network_by_hand(per: Any) -> None:
+    own = [f.tolist() for f in network_filters(NET, per=per)]
+    assert sorted(own) == sorted(WEIGHTS[per] + BIASES[per])
+    assert [f.tolist() for f in network_filters(NET, per=per, biases="zero")] == WEIGHTS[per]
+    together = [sorted(w + b) for w, b in zip(WEIGHTS[per], BIASES[per], strict=True)]
+    assert [f.tolist() for f in network_filters(NET, per=per, biases="part")] == together
+    for options in ({"per": "unit"}, {"biases": "none"}):
+        with pytest.raises(BadInput, match="no such filters"):
+            network_filters(NET, **options)  # type: ignore[arg-type]  # that is the test
+
+
+@everywhere
+@pytest.mark.parametrize(
+    "filters", [network_filters(NET, per="row"), [slice(4, 6), [8, 0, 3]]], ids=["row", "generic"]
+)
+def test_filter_normalised_directions_have_the_filters_lengths(place: Place, filters: Any) -> None:
+    # kills: one norm for all, θ's direction for d's, a filter's entries in the wrong place, 1 outside every filter
+    theta, d = _short(6, 9), _short(7, 2, 3, 9)
+    d[d == 0] = 1
+    found = to_numpy(
+        filter_normalised(place.array(theta), place.array(d), filters, backend=backend(place.backend))
+    )
+    expected = np.zeros_like(d)
+    for index in np.ndindex(2, 3):
+        for f in filters:
+            part = d[index][f]
+            expected[index][f] = part * math.sqrt(math.fsum(theta[f] ** 2) / math.fsum(part**2))
+    assert_rounded(found, expected, terms=np.abs(expected), count=9)
+
+
+def test_filters_that_are_zero_or_none() -> None:
+    theta = np.array([3.0, 4.0, 0.0, 0.0])
+    found = filter_normalised(theta, np.array([0.0, 2.0, 1.0, 1.0]), [[0, 1], [2, 3]])
+    assert found.tolist() == [0.0, 5.0, 0.0, 0.0]  # a filter of length 0 stands still
+    for filters, text in (
+        ([[0, 2], [1], [3]], None),
+        ([[0], [1]], "vanishes"),
+        ([[0, 1], [1, 2]], "no parts"),
+        ([[-1]], "no parts"),
+        ([[4]], "no parts"),
+        ([[]], "no parts"),
+        ([], "no parts"),
+        ([[0.5]], "no parts"),
+    ):
+        if text is None:
+            filter_normalised(theta, np.array([0.0, 2.0, 1.0, 1.0]), filters)
+            continue
+        with pytest.raises(BadInput, match=text):
+            filter_normalised(theta, np.array([0.0, 2.0, 1.0, 1.0]), filters)
+    with pytest.raises(BadInput, match="wrong shape"):
+        filter_normalised(theta, np.ones(3), [[0]])
+
+
+@everywhere
+@pytest.mark.parametrize("chunk", [1, 4, 64])
+def test_profiles_are_values_on_lines_and_planes(place: Place, chunk: int) -> None:
+    # kills: α for β, rows for columns, a chunk's end lost, steps in the order of the directions
+    net = MLP((2, 2, 1), "tanh")
+    f = loss(net, _short(8, 4, 2), _short(9, 4), loss="squared")
+    w, V = _short(10, net.size), _short(11, 2, 3, net.size)
+    alphas, betas = np.array([-1.0, 0.0, 0.5, 2.0, 3.0]), np.array([0.25, -2.0])
+    there, lam = place.move(f), np.zeros(0)
+    lines = profile(there, place.array(w), place.array(V), place.array(alphas), chunk=chunk)
+    expected = np.array([[[f.value(lam, w + a * v) for a in alphas] for v in row] for row in V])
+    count, sizes = (
+        2 * net.size,
+        (1 + np.abs(V).max() * 4) ** 4,
+    )  # tanh is bounded: the output is linear in the last layer
+    assert_rounded(lines.values, expected, terms=sizes, count=count)
+    plane = surface(
+        there,
+        place.array(w),
+        place.array(V[0, 0]),
+        place.array(V[0, 1]),
+        alphas.tolist(),
+        betas.tolist(),
+        chunk=chunk,
+    )
+    expected = np.array([[f.value(lam, w + a * V[0, 0] + b * V[0, 1]) for b in betas] for a in alphas])
+    assert_rounded(plane.values, expected, terms=sizes, count=count)
+    assert np.array_equal(to_numpy(lines.alphas), alphas)
+    assert np.array_equal(to_numpy(plane.betas), betas)
+
+
+def test_profiles_of_rationals_and_of_nothing() -> None:
+    f = quadratic(ww=[[2.0]], n=0)
+    B = backend("rational")
+    found = profile(
+        f.to("rational"), B.asarray([1]), B.asarray([1]), B.asarray([Fraction(1, 3), Fraction(-1, 7)])
+    )
+    assert exactly(found.values) == [Fraction(16, 9), Fraction(36, 49)]
+    for steps, text in (([], "no steps"), ([[1.0]], "no steps"), ([np.inf], "not finite")):
+        with pytest.raises(BadInput, match=text):
+            profile(f, np.ones(1), np.ones(1), steps)
+    with pytest.raises(BadInput, match="chunk"):
+        profile(f, np.ones(1), np.ones(1), [1.0], chunk=0)
+
+
+# -- exploration --------------------------------------------------------------------------------------------
+def test_a_straight_descent_is_never_stationary_and_a_plateau_is() -> None:
+    # kills: the first half's spread for the second's, ddof 0, a lost √2: each changes a stated ratio
+    found = stationary_from(np.arange(200.0)[::-1], 64)
+    assert found.first is None
+    assert found.later == 0
+    ratio = np.abs(found.differences) / found.errors
+    assert_rounded(ratio, np.full(ratio.shape, 8 * math.sqrt(6 / 9)), terms=200 * 8, count=64)
+    bent = stationary_from(np.r_[np.arange(96.0)[::-1], np.zeros(160)], 64)
+    assert (
+        bent.first == 96
+    )  # at 95 and before, the second half alone is constant, and no error excuses the first
+    assert bent.later == 1
+    assert bent.starts.tolist() == list(range(0, 256 - 64 + 1, 4))
+
+
+def test_a_run_that_moves_on_says_so() -> None:
+    found = stationary_from(np.r_[np.ones(64), np.zeros(64), -np.arange(128.0)], 32, batches=4)
+    assert found.first == 0
+    assert found.later < 0.5
+
+
+def test_stationary_losses_fail_as_often_as_students_t_says() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rng, windows = np.random.default_rng(0), 1000
+    refused = sum(stationary_from(rng.standard_normal(64), 64).first is None for _ in range(windows))
+    p = 2 * stats.t.sf(3.0, 7)
+    low, high = stats.binom.ppf([5e-7, 1 - 5e-7], windows, p)
+    assert low <= refused <= high
+    assert round(100 * p) == 2  # what the docstring says
+
+
+@pytest.mark.parametrize(
+    ("losses", "window", "options", "text"),
+    [
+        (np.zeros(10), 16, {}, "no window"), (np.zeros((2, 64)), 16, {}, "no window"),
+        (np.r_[np.zeros(63), np.nan], 16, {}, "no window"), (np.zeros(64), 24, {}, "equal length"),
+        (np.zeros(64), 8, {}, "equal length"), (np.zeros(64), 16, {"batches": 1}, "equal length"),
+        (np.zeros(64), 16, {"z": 7.0}, "straight descent"), (np.zeros(64), 16, {"z": 0.0}, "straight descent"),
+        (np.zeros(64), 16, {"batches": 2}, "straight descent"),
+    ],
+)  # fmt: skip
+def test_windows_that_say_nothing_are_refused(losses: Any, window: int, options: Any, text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        stationary_from(losses, window, **options)
+
+
+# -- which measures the symmetries leave alone ----------------------------------------------------------------
+MOVES = {
+    "permuted units": lambda net, x, inverse: permute(net, x, 0, [1, 2, 0] if inverse else [2, 0, 1]),
+    "a layer times a number": lambda net, x, inverse: rescale(net, x, 0, _thirds([6, 6, 6], inverse)),
+    "each unit times its own": lambda net, x, inverse: rescale(net, x, 0, _thirds([1, 6, 12], inverse)),
+}
+ALPHAS = (Fraction(-1, 2), Fraction(1, 4), Fraction(1))
+
+
+def _thirds(c: list[int], inverse: bool) -> list[Fraction]:
+    return [Fraction(3, k) if inverse else Fraction(k, 3) for k in c]
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """Values of a measure, and the rounding that each is allowed: 0 where the value is an exact fraction."""
+
+    values: list[Any]
+    allowed: list[float]
+
+
+def _exact(x: Any) -> Numbers:
+    values = exactly(np.atleast_1d(np.asarray(x, dtype=object)).ravel())
+    return Numbers(values, [0.0] * len(values))
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A loss under dropout at θ, over the rationals, with directions, a run of parameters and a raw direction."""
+
+    D: Any
+    theta: Any
+    fixed: Any  # directions that stay
+    carried: Any  # directions that are moved as θ is
+    run: Any  # rows of parameters
+    raw: np.ndarray
+
+    @classmethod
+    def of(cls, seed: int) -> Scene:
+        """A leaky-ReLU network 2-3-2-1, five samples, dropout with keep probability 1/2 behind both hidden layers."""
+        net = MLP((2, 3, 2, 1), "leaky_relu")
+        f = loss(net, _short([seed, 0], 5, 2), _short([seed, 1], 5), loss="squared")
+        D = f.with_dropout(net.unit_masks([0.5, 0.5]), site="activations", scale="inverse").to("rational")
+        theta, run = _short([seed, 2], net.size), _short([seed, 3], 6, net.size)
+        V, raw = _short([seed, 4], 2, net.size), np.random.default_rng([seed, 5]).standard_normal(net.size)
+        rational = D.backend.asarray
+        return cls(D, rational(theta), rational(V), rational(V), rational(theta + run / 8), raw)
+
+    def moved(self, name: str) -> Scene:
+        """θ, the run and the carried directions under the symmetry. A raw direction is permuted with the units, which
+        leaves its law alone; no law of raw directions follows a rescaling, so there it is the same draw."""
+
+        def to(x: Any) -> Any:
+            return MOVES[name](self.D.f.net, x, False)
+
+        raw = (
+            permute(MLP((2, 3, 2, 1), "relu"), self.raw, 0, [2, 0, 1])
+            if name == "permuted units"
+            else self.raw
+        )
+        return Scene(self.D, to(self.theta), self.fixed, to(self.carried), to(self.run), raw)
+
+    @property
+    def B(self) -> Any:
+        return self.D.backend
+
+    @functools.cached_property
+    def hessian(self) -> Any:
+        return self.D.hess_ww(self.B.zeros((0,)), self.theta).dense()
+
+    @functools.cached_property
+    def noise(self) -> Any:
+        """Covariance of the gradient of one random sample under one mask, by enumeration."""
+        lam = self.B.zeros((0,))
+        return covariance(self.D.space, lambda s: self.D.at(s).grad_w(lam, self.theta), self.B)
+
+    @functools.cached_property
+    def alignment(self) -> Any:
+        return alignment(self.hessian, self.noise, backend=self.B)
+
+    @functools.cached_property
+    def eigen(self) -> Any:
+        return eigen_directions(to_numpy(self.hessian))
+
+    @functools.cached_property
+    def loose(self) -> np.ndarray:
+        """What rounding may turn each unit eigenvector by: 10 P eps ‖H‖ over the distance to the next eigenvalue."""
+        values = self.eigen.values
+        gaps = np.array([np.min(np.abs(np.delete(values, i) - v)) for i, v in enumerate(values)])
+        return 10 * values.size * EPS["float64"] * np.linalg.norm(values) / gaps
+
+    def flatness(self, V: Any) -> Any:
+        return interval_flatness(self.D, self.theta, V, start=0.25, limit=64.0, growth=2.0)
+
+    def eigen_flatness(self) -> Numbers:
+        """Of the two largest eigenvalues; moving v by δ moves a crossing t by t ∇L·δ/∇L·v."""
+        V = self.eigen.vectors[:2]
+        found, theta, total = self.flatness(self.B.asarray(V)), to_numpy(self.theta), 0.0
+        D = self.D.to("numpy")
+        for t in (found.left, found.right):
+            gradients = D.grad_w(NONE, theta + np.where(np.isfinite(t), t, 0)[:, None] * V)
+            lever = np.linalg.norm(gradients, axis=-1) / np.abs(np.sum(gradients * V, -1))
+            total = total + np.where(np.isfinite(t), np.abs(t), 0) * (
+                lever * self.loose[:2] + 8 * EPS["float64"]
+            )
+        return Numbers(found.width.tolist(), np.broadcast_to(total, (2,)).tolist())
+
+    def eigen_variance(self, S: Any) -> Numbers:
+        S = to_numpy(S)
+        values = along(S, self.eigen.vectors[:3])
+        allowed = np.linalg.norm(S, 2) * (2 * self.loose[:3] + 10 * len(S) * EPS["float64"])
+        return Numbers(values.tolist(), allowed.tolist())
+
+    def largest(self) -> Numbers:
+        values = self.eigen.values
+        return Numbers([values[0]], [10 * values.size * EPS["float64"] * np.linalg.norm(values)])
+
+    def profile(self, **filters: Any) -> Numbers:
+        """Each entry of the direction is good to P eps; the loss is then evaluated exactly."""
+        theta, net = to_numpy(self.theta), self.D.f.net.to("numpy")
+        v = filter_normalised(theta, self.raw, network_filters(net, **filters))
+        values = profile(self.D, self.theta, self.B.asarray(v), self.B.asarray(list(ALPHAS))).values
+        D, allowed = self.D.to("numpy"), []
+        for a in map(float, ALPHAS):
+            slope = np.linalg.norm(D.grad_w(NONE, theta + a * v))
+            allowed.append(10 * v.size * EPS["float64"] * abs(a) * slope * float(np.linalg.norm(v)))
+        return Numbers(to_numpy(values).tolist(), allowed)
+
+    @functools.cached_property
+    def run_covariance(self) -> Any:
+        centred = self.run - self.B.mean(self.run, 0)
+        return self.B.mT(centred) @ centred / len(self.run)
+
+
+def _squared_cosine(s: Scene) -> Any:
+    a = s.alignment
+    return a.trace * abs(a.trace) / (a.hessian_squared * a.noise_squared)
+
+
+MEASURES: dict[str, Callable[[Scene], Numbers]] = {
+    "expected dropout loss": lambda s: _exact(s.D.value(s.B.zeros((0,)), s.theta)),
+    "interval flatness F_v, v carried along": lambda s: _bitwise(s.flatness(s.carried).width),
+    "interval flatness F_v, v fixed": lambda s: _bitwise(s.flatness(s.fixed).width),
+    "interval flatness along eigenvectors of H": Scene.eigen_flatness,
+    "curvature vᵀHv, v carried along": lambda s: _exact(along(s.hessian, s.carried, backend=s.B)),
+    "λ_max(H)": Scene.largest,
+    "Tr H": lambda s: _exact(s.alignment.hessian),
+    "Tr Σ": lambda s: _exact(s.alignment.noise),
+    "Tr(HΣ)": lambda s: _exact(s.alignment.trace),
+    "isotropic reference Tr H Tr Σ/D": lambda s: _exact(s.alignment.isotropic),
+    "ratio Tr(HΣ) D/(Tr H Tr Σ)": lambda s: _exact(s.alignment.ratio),
+    "cosine ⟨H, Σ⟩/(‖H‖‖Σ‖) (its square, signed)": lambda s: _exact(_squared_cosine(s)),
+    "variance of gradients along v, carried along": lambda s: _exact(along(s.noise, s.carried, backend=s.B)),
+    "variance of gradients along eigenvectors of H": lambda s: s.eigen_variance(s.noise),
+    "variance of a run's parameters along eigenvectors of H": lambda s: s.eigen_variance(s.run_covariance),
+    **{
+        f"filter-normalised profile, filters per {per}, biases {text}": (
+            lambda s, per=per, biases=biases: s.profile(per=per, biases=biases)
+        )
+        for per in ("layer", "row")
+        for biases, text in (("own", "their own"), ("part", "part of them"), ("zero", "zero"))
+    },
+}  # fmt: skip
+SEEDS = range(2)
+
+
+def _bitwise(widths: np.ndarray) -> Numbers:
+    """Over the rationals the search visits the same points, and every comparison is decided: equal to the last bit."""
+    return Numbers(widths.tolist(), [0.0] * widths.size)
+
+
+@functools.cache
+def _scene(seed: int, move: str | None) -> Scene:
+    return Scene.of(seed) if move is None else _scene(seed, None).moved(move)
+
+
+@functools.cache
+def _measured(measure: str, seed: int, move: str | None) -> Numbers:
+    return MEASURES[measure](_scene(seed, move))
+
+
+def entry(measure: str, move: str) -> str:
+    """ "equal" where no network shows a difference above rounding; else the largest one found, relative to the two."""
+    worst = (0.0, "")
+    for seed in SEEDS:
+        before, after = (_measured(measure, seed, m) for m in (None, move))
+        for x, y, e, o in zip(before.values, after.values, before.allowed, after.allowed, strict=True):
+            if x == y or abs(x - y) <= e + o:
+                continue
+            gap = math.inf if math.isinf(x - y) else float(abs(x - y) / max(abs(x), abs(y)))
+            worst = max(worst, (gap, f"{float(x):.3g} → {float(y):.3g}"))
+    return worst[1] or "equal"
+
+
+def table() -> str:
+    """The table of docs/flatness.md."""
+    rows = [["measure", *MOVES]] + [[m, *(entry(m, move) for move in MOVES)] for m in MEASURES]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "| " + " | ".join("---" for _ in rows[0]) + " |", *lines[1:]])
+
+
+def _page(new: str) -> str:
+    """The page with this table between its marks."""
+    before, rest = PAGE.read_text(encoding="utf-8").split("<!-- table -->\n")
+    return f"{before}<!-- table -->\n{new}\n<!-- end of table -->{rest.split('<!-- end of table -->')[1]}"
+
+
+@pytest.mark.slow
+def test_the_table_of_invariances_is_what_runs_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == _page(table())
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_the_table_is_made_of_symmetries(move: str) -> None:
+    """The moves are not the identity, and H and Σ move by T⁻ᵀ · T⁻¹, exactly."""
+    for seed in SEEDS:
+        s, t = _scene(seed, None), _scene(seed, move)
+        inverse = s.B.mT(MOVES[move](s.D.f.net, s.B.eye(s.D.d), True))
+        assert not (s.theta == t.theta).all()
+        for matrix in ("hessian", "noise"):
+            assert (getattr(t, matrix) == s.B.mT(inverse) @ getattr(s, matrix) @ inverse).all()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(_page(table()), encoding="utf-8")
