@@ -1,4 +1,4 @@
-"""Objectives and maps from bare functions, differentiated by autograd; no other module does that."""
+"""Objectives and maps from bare functions, differentiated by autograd."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ PINNED = {
     },
     "refimpl.datasets": {
         "Dataset", "Episode", "EpisodeSampler", "corrupt_labels", "load_cifar10", "load_cifar100", "load_digits",
-        "load_idx", "load_svhn", "rotate_classes", "split_classes",
+        "load_idx", "load_svhn", "rotate_classes", "split_classes", "translation", "Translation",
     },
     "refimpl.exact": {
         "Certificate", "Enclosure", "Hypergradient", "LowerSolution", "adjoint", "certify", "enclose",

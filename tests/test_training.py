@@ -26,13 +26,16 @@ from tests.backends import everywhere, round_trip
 from tests.rounding import EPS, assert_rounded, exactly
 from tests.training_things import EIGENVALUES, bowl, optimisers
 
-Q = backend("rational")
-
 
 def path(f, optimiser, start, steps):
     """Every iterate in exact rationals, one list of fractions each."""
-    run = train(f.to("rational"), Q.asarray(start), optimiser, steps=steps, record={}, last=steps)
-    return [exactly(Q.asarray(np.asarray(start, dtype=float))), *(exactly(w) for w in run.path)]
+    run = train(
+        f.to("rational"), backend("rational").asarray(start), optimiser, steps=steps, record={}, last=steps
+    )
+    return [
+        exactly(backend("rational").asarray(np.asarray(start, dtype=float))),
+        *(exactly(w) for w in run.path),
+    ]
 
 
 # -- the maps: exact recursions on quadratics -----------------------------------------------------------------
@@ -96,10 +99,14 @@ def test_the_two_forms_of_nesterov():
     """At a constant rate w = x + μv and x = w + ημb, exactly; after a drop they differ."""
     w0, mu, f = [Fraction(k) for k in (1, -2, 3, 1)], Fraction(3, 4), bowl().to("rational")
     gradient = lambda w: [Fraction(l) * x for l, x in zip(EIGENVALUES, w, strict=True)]  # noqa: E731, E741
-    start = Q.asarray([float(x) for x in w0])
+    start = backend("rational").asarray([float(x) for x in w0])
     state = Nesterov(Fraction(1, 8), mu).to("rational").start(start)
     for x, point in ahead(Constant(Fraction(1, 8)), mu, w0, gradient, 5):
-        state = Nesterov(Fraction(1, 8), mu).to("rational").step(state, f.grad_w(Q.zeros((0,)), state.w))
+        state = (
+            Nesterov(Fraction(1, 8), mu)
+            .to("rational")
+            .step(state, f.grad_w(backend("rational").zeros((0,)), state.w))
+        )
         assert exactly(state.w) == point
         assert [w + mu * b / 8 for w, b in zip(exactly(state.w), exactly(state.b), strict=True)] == x
     dropped = Drops(Fraction(1, 8), at=(2,), factor=10)
@@ -164,7 +171,7 @@ def test_adam_does_not_see_the_scale():
 
 def test_adam_has_no_rational_form():
     with pytest.raises(BadInput, match="square root"):
-        train(bowl().to("rational"), Q.asarray(np.ones(4)), Adam(0.1), steps=1)
+        train(bowl().to("rational"), backend("rational").asarray(np.ones(4)), Adam(0.1), steps=1)
 
 
 # -- learning rates -------------------------------------------------------------------------------------------

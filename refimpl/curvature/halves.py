@@ -76,7 +76,7 @@ def moments(
     p = first.probabilities[:, None] * second.probabilities
     weighted = e * p
     mean = _mean(B, weighted, first, second)
-    R = weighted[:, :, None] * e[:, None]
+    R = weighted[:, :, None, :, :] * e[:, None, :, :, :]
     moment = _second(B, R, first, second)  # (N, k, k, v + 1, v + 1)
     index = B.indices(np.append(variables.carried, v))  # the bias is multiplied by 1
     mean = B.moveaxis(B.take(B.moveaxis(mean, -1, 0), index), 0, -1)

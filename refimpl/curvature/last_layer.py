@@ -74,7 +74,7 @@ class LastLayer:
         u = m + 1
         K = B.reshape(forms, (self.count, k, u, k, u))
         W, x = self.out.W, self.x
-        left = B.sum(K[:, :, :m] * W[:, :, None, None], 1)  # da: Σ_o W_oj K, (N, m, k, u)
+        left = B.sum(K[:, :, :m, :, :] * W[:, :, None, None], 1)  # da: Σ_o W_oj K, (N, m, k, u)
 
         def aa() -> Array:
             return B.sum(left[..., :m] * W, -2)

@@ -155,7 +155,12 @@ def _visited(
     if not isinstance(f, Dropout):
         return covariance(f.space, gradient(f.at), B, max_points=max_points)
     if draw == "shared mask":
-        return covariance(f.masks, gradient(f.masked), B, max_points=max_points)
+
+        def shared(masks: Any) -> Array:
+            found = gradient(f.masked)(masks)  # without an axis of masks where none is random
+            return found if found.ndim > 1 else B.broadcast(found, (len(masks[0]), found.shape[0]))
+
+        return covariance(f.masks, shared, B, max_points=max_points)
     if draw == "one sample":
         return covariance(f.space, gradient(f.at), B, max_points=max_points)
     every = np.arange(f.f.space.size)

@@ -63,7 +63,8 @@ def estimated_noise(
     rng, B = np.random.default_rng(rng), f.backend
     first, second = B.zeros(()), B.zeros(())
     for g in _gradients(f, w, rng, 2 * samples, draw, lam, layers):
-        half = (g[: g.shape[0] // 2] - g[g.shape[0] // 2 :]) / B.scalar(2) ** 0.5
+        pairs = g.shape[0] // 2
+        half = (g[:pairs, :] - g[pairs:, :]) / 2**0.5
         squares = half * half
         one, two = B.mT(half) @ half, B.mT(squares) @ squares
         first, second = first + one, second + two
@@ -86,7 +87,10 @@ def _gradients(
     rows = slice(None) if layers is None else rows_of(net_of(f), layers)[1]
     length = 2 * max(1, CELLS // (2 * max(f.d, _held(f))))
     for start in range(0, samples, length):
-        found = _drawn(f, rng, min(length, samples - start), draw).grad_w(lam, w)
+        count = min(length, samples - start)
+        found = _drawn(f, rng, count, draw).grad_w(lam, w)
+        if found.ndim == 1:  # no mask is random
+            found = f.backend.broadcast(found, (count, f.d))
         yield found[..., rows]
 
 

@@ -6,11 +6,13 @@ from refimpl.datasets.digits import corrupt_labels, load_digits
 from refimpl.datasets.episodes import Episode, EpisodeSampler, rotate_classes, split_classes
 from refimpl.datasets.idx import load_idx
 from refimpl.datasets.svhn import load_svhn
+from refimpl.datasets.translation import Translation, translation
 
 __all__ = [
     "Dataset",
     "Episode",
     "EpisodeSampler",
+    "Translation",
     "corrupt_labels",
     "load_cifar10",
     "load_cifar100",
@@ -19,4 +21,5 @@ __all__ = [
     "load_svhn",
     "rotate_classes",
     "split_classes",
+    "translation",
 ]

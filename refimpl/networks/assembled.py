@@ -167,7 +167,8 @@ def features(run: Forward, l: int) -> Array:  # noqa: E741  # the layer in every
 
 def contract(B: Backend, T: Array, x: Array, y: Array) -> Array:
     """Σ_i T_i ⊗ x_i y_iᵀ as a matrix (..., r f, c g) of T (..., N, r, c), x (..., N, f), y (..., N, g)."""
-    r, c, f, g = *T.shape[-2:], x.shape[-1], y.shape[-1]
+    r, c = T.shape[-2:]
+    f, g = x.shape[-1], y.shape[-1]
     flat = _over_samples(B, B.reshape(T, (*T.shape[:-2], r * c)), _pairs(B, x, y))
     lead = flat.shape[:-2]
     return B.reshape(B.moveaxis(B.reshape(flat, (*lead, r, c, f, g)), -3, -2), (*lead, r * f, c * g))
