@@ -55,8 +55,9 @@ def assemble(run: Forward, head: Head, layers: Sequence[int]) -> Array:
     blocks = {(last, last): head.uu()} if last in layers else {}
     for r in reversed(range(min(layers), last)):
         blocks.update(down.to(r))
-    if last in layers:
-        blocks.update({(last, low): down.below_head(low) for low in layers if low < last})
+    if last in layers and len(layers) > 1:
+        ua = head.ua()
+        blocks.update({(last, low): down.below_head(ua, low) for low in layers if low < last})
     return _symmetric(run.net.backend, blocks, layers)
 
 
@@ -144,10 +145,10 @@ class _Down:
         """left D_{r,l} for left (..., N or 1, any, width_r)."""
         return left * self.slopes[l][..., None, :] if r == l else left @ self.motion(r, l)
 
-    def below_head(self, l: int) -> Array:  # noqa: E741  # as above
+    def below_head(self, ua: Array, l: int) -> Array:  # noqa: E741  # as above
         """The block of the last layer and layer l."""
         B, x = self.B, self.features(l)
-        T = self._through(self.head.ua(), len(self.slopes) - 1, l)
+        T = self._through(ua, len(self.slopes) - 1, l)
         flat = B.reshape(T, (*T.shape[:-2], T.shape[-2] * T.shape[-1]))
         block = _over_samples(B, flat, x)
         return B.reshape(block, (*block.shape[:-2], T.shape[-2], T.shape[-1] * x.shape[-1]))
