@@ -10,7 +10,12 @@ from pathlib import Path
 
 from benchmarks.harness import one_thread
 
-MODULES = ("benchmarks.import_time", "benchmarks.hyper_cleaning", "benchmarks.enumeration")
+MODULES = (
+    "benchmarks.import_time",
+    "benchmarks.hyper_cleaning",
+    "benchmarks.enumeration",
+    "benchmarks.curvature",
+)
 FIGURES = Path(__file__).with_name("figures.md")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
 import refimpl as ri
-from benchmarks import by_hand, harness
+from benchmarks import by_hand, curvature, harness
 from refimpl.zoo import weighted_softmax
+from tests.curvature_things import Case, covariances, steps
 from tests.rounding import assert_rounded, condition_number
 
 OPTIONS = {"train": 60, "validation": 60, "classes": (1, 4, 7), "pool": 2}
@@ -71,3 +74,17 @@ def test_more_blas_threads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match="make bench"):
         harness.pin()
     assert harness.one_thread()["OPENBLAS_NUM_THREADS"] == "1"
+
+
+def test_rows_of_curvature_compute_one_matrix() -> None:
+    # kills: copies of another sample, masks that are not scaled, the mean of a batch for that of its samples
+    t = curvature.task(widths=(2, 3, 4, 1), samples=5)
+    case = Case(curvature.expected(t).f, np.zeros(0), t.w, (curvature.KEEP,) * 4, "inverse")
+    literal, count = covariances(case)["own masks"], steps(case.f, 16)
+    for row in (curvature.our_closed_form(t), curvature.our_halves(t)):
+        assert_rounded(row(), 5 * literal.value, terms=5 * literal.terms, count=count)
+    one, many = (curvature.our_closed_form(t.first(k))() for k in (1, 7))
+    assert_rounded(many, one, terms=25 * literal.terms, count=count)
+    assert curvature.our_hessian(t)().shape == (len(t.w), len(t.w))
+    if importlib.util.find_spec("jax") and __import__("jax").config.jax_enable_x64:
+        assert_rounded(curvature.jax_masks(t)(), one, terms=25 * literal.terms, count=count)

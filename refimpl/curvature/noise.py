@@ -100,7 +100,7 @@ class _LastLayerNoise:
             inner = inner.drop_units(B.asarray([B.scalar(p) for p in masks.of_coordinates()]))
         m = inner.net.hidden[-1]
         variables = Variables.of_last(masks, m)
-        if variables is None or (inner.mask is not None and inner.mask.shape[-1] > 1):
+        if variables is None:
             return None
         run, out = inner.outputs(lam, w)
         weights = inner.count * inner.shares(lam)

@@ -64,10 +64,9 @@ def estimated_noise(
     first, second = B.zeros(()), B.zeros(())
     for g in _gradients(f, w, rng, 2 * samples, draw, lam, layers):
         pairs = g.shape[0] // 2
-        half = (g[:pairs, :] - g[pairs:, :]) / 2**0.5
-        squares = half * half
-        one, two = B.mT(half) @ half, B.mT(squares) @ squares
-        first, second = first + one, second + two
+        apart = g[:pairs, :] - g[pairs:, :]
+        squares = apart * apart
+        first, second = first + B.mT(apart) @ apart / 2, second + B.mT(squares) @ squares / 4
     mean = first / samples
     excess = second - samples * mean * mean
     spread = B.sqrt(B.where(excess > 0, excess, 0 * excess) / (samples - 1))
