@@ -121,6 +121,7 @@ def fingerprint(module: str, *, level: str, seed: int) -> str:
     shared = [
         *here.glob("*.py"),
         *(here / "claims").glob("*.py"),
+        *(here / "printed").glob("*.py"),
         *Path(str(refimpl.__file__)).parent.rglob("*.py"),
     ]
     own = [*source.parent.rglob("*.py")] if module.startswith(f"{CLAIMS}.") else [source]

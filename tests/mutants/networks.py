@@ -56,6 +56,16 @@ ALONE = (
     "rows_of_a_shared_body_that_stand_still_have_no_kink",
     "masks_go_in_front_of_the_samples_of_shared_tasks",
 )
+CURVED = (  # and where masks of samples, parts of them and dense matrices are
+    "tests/test_last_layer.py::test_a_mask_for_every_sample",
+    "tests/test_last_layer.py::test_masks_that_are_none_for_every_sample",
+    "tests/test_assembled.py::test_layers_and_blocks_are_the_whole_matrix_s",
+    "tests/test_assembled.py::test_close_to_a_kink_is_no_kink",
+    "tests/test_assembled.py::test_minibatches_and_masks_have_matrices_of_their_own[numpy]",
+    "tests/test_assembled.py::test_the_same_on_every_backend_and_over_leading_axes[*-numpy]",
+    "tests/test_curvature.py::test_samples_in_chunks_are_the_same_samples",
+    "tests/test_curvature.py::test_masks_of_every_sample_go_with_their_samples",
+)
 
 
 def _made(name: str) -> dict[str, Any]:
@@ -111,7 +121,7 @@ def _judges(names: tuple[str, ...]) -> Judges:
             called(tests.test_every_quantity_is_the_definition, name)
 
     later = [f"{TESTS}{name}" for name in AFTERWARDS]
-    return judge, (*later, *(f"{KILLERS}{name}" for name in ALONE))
+    return judge, (*later, *(f"{KILLERS}{name}" for name in ALONE), *CURVED)
 
 
 def judged_by(change: Change) -> tuple[str, ...]:
