@@ -21,6 +21,7 @@ from verification.claims.dropout_flatness import (
     alignment,
     definitions,
     invariance,
+    invariance_filters,
     prefactor,
     trajectory,
 )
@@ -28,7 +29,7 @@ from verification.claims.dropout_flatness._noise import build
 from verification.claims.dropout_flatness._planted import RATIONAL, at
 from verification.hunt import canonical, evaluate, strictly
 
-MODULES = (alignment, definitions, invariance, prefactor, trajectory)
+MODULES = (alignment, definitions, invariance, invariance_filters, prefactor, trajectory)
 CLAIMS = [claim for module in MODULES for claim in module.CLAIMS]
 each = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 EPS = float(np.finfo(float).eps)

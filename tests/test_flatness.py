@@ -1,18 +1,13 @@
-"""Measures of flatness against closed forms, exact fractions and loops; which of them the symmetries leave alone.
-
-``python -m tests.test_flatness`` writes the table of docs/flatness.md anew.
-"""
+"""Measures of flatness against closed forms, exact fractions and loops; test_invariances has the symmetries."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,20 +23,11 @@ from refimpl.curvature.variance import along, projected_variance
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.functions import from_function
 from refimpl.networks import MLP, loss
-from refimpl.networks.symmetries import permute, rescale
-from refimpl.spaces import covariance
 from refimpl.zoo.quadratic import objective as quadratic
 from refimpl.zoo.quadratic import spectrum_matrix
 from tests.backends import Place, everywhere
+from tests.flatness_things import NONE, short
 from tests.rounding import EPS, assert_rounded, exactly
-
-NONE = np.zeros(0)  # λ where there is none
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "flatness.md"
-
-
-def _short(seed: Any, *shape: int) -> np.ndarray:
-    """Random multiples of 1/8: short fractions."""
-    return np.round(8 * np.random.default_rng(seed).standard_normal(shape)) / 8
 
 
 def _fractions(x: Any) -> Any:
@@ -252,9 +238,9 @@ def test_chunks_change_nothing() -> None:
 def test_two_readings_with_and_without_dropout() -> None:
     """The loss is whatever is handed in: under dropout the widths are those of the expected loss."""
     net = MLP((2, 3, 1), "leaky_relu")
-    f = loss(net, _short(0, 5, 2), _short(1, 5), loss="squared")
+    f = loss(net, short(0, 5, 2), short(1, 5), loss="squared")
     D = f.with_dropout(net.unit_masks(0.5), site="activations", scale="inverse")
-    w, V = _short(2, net.size), _short(3, 2, net.size)
+    w, V = short(2, net.size), short(3, 2, net.size)
     plain, dropped = (interval_flatness(g, w, V) for g in (f, D))
     assert np.all(plain.width != dropped.width)
     for g, found in ((f, plain), (D, dropped)):
@@ -391,7 +377,7 @@ def test_variances_along_directions_are_the_definitions(place: Place) -> None:
 
 def test_the_variance_of_samples_is_that_of_their_covariance_exactly() -> None:
     B = backend("rational")
-    X, V = (B.asarray(_short(seed, *shape)) / 3 for seed, shape in ((4, (5, 3)), (5, (2, 3))))
+    X, V = (B.asarray(short(seed, *shape)) / 3 for seed, shape in ((4, (5, 3)), (5, (2, 3))))
     centred = X - B.mean(X, 0)
     S = B.mT(centred) @ centred / 5
     assert (projected_variance(X, V, backend=B) == along(S, V, backend=B)).all()
@@ -399,7 +385,7 @@ def test_the_variance_of_samples_is_that_of_their_covariance_exactly() -> None:
 
 # -- alignment ----------------------------------------------------------------------------------------------
 def _symmetric(seed: int, *lead: int) -> np.ndarray:
-    a = _short(seed, *lead, 3, 3)
+    a = short(seed, *lead, 3, 3)
     return a + np.swapaxes(a, -1, -2)
 
 
@@ -480,7 +466,7 @@ def test_filters_of_a_network_by_hand(per: Any) -> None:
 )
 def test_filter_normalised_directions_have_the_filters_lengths(place: Place, filters: Any) -> None:
     # kills: one norm for all, θ's direction for d's, a filter's entries in the wrong place, 1 outside every filter
-    theta, d = _short(6, 9), _short(7, 2, 3, 9)
+    theta, d = short(6, 9), short(7, 2, 3, 9)
     d[d == 0] = 1
     found = to_numpy(
         filter_normalised(place.array(theta), place.array(d), filters, backend=backend(place.backend))
@@ -521,8 +507,8 @@ def test_filters_that_are_zero_or_none() -> None:
 def test_profiles_are_values_on_lines_and_planes(place: Place, chunk: int) -> None:
     # kills: α for β, rows for columns, a chunk's end lost, steps in the order of the directions
     net = MLP((2, 2, 1), "tanh")
-    f = loss(net, _short(8, 4, 2), _short(9, 4), loss="squared")
-    w, V = _short(10, net.size), _short(11, 2, 3, net.size)
+    f = loss(net, short(8, 4, 2), short(9, 4), loss="squared")
+    w, V = short(10, net.size), short(11, 2, 3, net.size)
     alphas, betas = np.array([-1.0, 0.0, 0.5, 2.0, 3.0]), np.array([0.25, -2.0])
     there, lam = place.move(f), np.zeros(0)
     lines = profile(there, place.array(w), place.array(V), place.array(alphas), chunk=chunk)
@@ -606,230 +592,3 @@ def test_stationary_losses_fail_as_often_as_students_t_says() -> None:
 def test_windows_that_say_nothing_are_refused(losses: Any, window: int, options: Any, text: str) -> None:
     with pytest.raises(BadInput, match=text):
         stationary_from(losses, window, **options)
-
-
-# -- which measures the symmetries leave alone ----------------------------------------------------------------
-MOVES = {
-    "permuted units": lambda net, x, inverse: permute(net, x, 0, [1, 2, 0] if inverse else [2, 0, 1]),
-    "a layer times a number": lambda net, x, inverse: rescale(net, x, 0, _thirds([6, 6, 6], inverse)),
-    "each unit times its own": lambda net, x, inverse: rescale(net, x, 0, _thirds([1, 6, 12], inverse)),
-}
-ALPHAS = (Fraction(-1, 2), Fraction(1, 4), Fraction(1))
-
-
-def _thirds(c: list[int], inverse: bool) -> list[Fraction]:
-    return [Fraction(3, k) if inverse else Fraction(k, 3) for k in c]
-
-
-@dataclass(frozen=True, eq=False)
-class Numbers:
-    """Values of a measure, and the rounding that each is allowed: 0 where the value is an exact fraction."""
-
-    values: list[Any]
-    allowed: list[float]
-
-
-def _exact(x: Any) -> Numbers:
-    values = exactly(np.atleast_1d(np.asarray(x, dtype=object)).ravel())
-    return Numbers(values, [0.0] * len(values))
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """A loss under dropout at θ, over the rationals, with directions, a run of parameters and a raw direction."""
-
-    D: Any
-    theta: Any
-    fixed: Any  # directions that stay
-    carried: Any  # directions that are moved as θ is
-    run: Any  # rows of parameters
-    raw: np.ndarray
-
-    @classmethod
-    def of(cls, seed: int) -> Scene:
-        """A leaky-ReLU network 2-3-2-1, five samples, dropout with keep probability 1/2 behind both hidden layers."""
-        net = MLP((2, 3, 2, 1), "leaky_relu")
-        f = loss(net, _short([seed, 0], 5, 2), _short([seed, 1], 5), loss="squared")
-        D = f.with_dropout(net.unit_masks([0.5, 0.5]), site="activations", scale="inverse").to("rational")
-        theta, run = _short([seed, 2], net.size), _short([seed, 3], 6, net.size)
-        V, raw = _short([seed, 4], 2, net.size), np.random.default_rng([seed, 5]).standard_normal(net.size)
-        rational = D.backend.asarray
-        return cls(D, rational(theta), rational(V), rational(V), rational(theta + run / 8), raw)
-
-    def moved(self, name: str) -> Scene:
-        """θ, the run and the carried directions under the symmetry. A raw direction is permuted with the units, which
-        leaves its law alone; no law of raw directions follows a rescaling, so there it is the same draw."""
-
-        def to(x: Any) -> Any:
-            return MOVES[name](self.D.f.net, x, False)
-
-        raw = (
-            permute(MLP((2, 3, 2, 1), "relu"), self.raw, 0, [2, 0, 1])
-            if name == "permuted units"
-            else self.raw
-        )
-        return Scene(self.D, to(self.theta), self.fixed, to(self.carried), to(self.run), raw)
-
-    @property
-    def B(self) -> Any:
-        return self.D.backend
-
-    @functools.cached_property
-    def hessian(self) -> Any:
-        return self.D.hess_ww(self.B.zeros((0,)), self.theta).dense()
-
-    @functools.cached_property
-    def noise(self) -> Any:
-        """Covariance of the gradient of one random sample under one mask, by enumeration."""
-        lam = self.B.zeros((0,))
-        return covariance(self.D.space, lambda s: self.D.at(s).grad_w(lam, self.theta), self.B)
-
-    @functools.cached_property
-    def alignment(self) -> Any:
-        return alignment(self.hessian, self.noise, backend=self.B)
-
-    @functools.cached_property
-    def eigen(self) -> Any:
-        return eigen_directions(to_numpy(self.hessian))
-
-    @functools.cached_property
-    def loose(self) -> np.ndarray:
-        """What rounding may turn each unit eigenvector by: 10 P eps ‖H‖ over the distance to the next eigenvalue."""
-        values = self.eigen.values
-        gaps = np.array([np.min(np.abs(np.delete(values, i) - v)) for i, v in enumerate(values)])
-        return 10 * values.size * EPS["float64"] * np.linalg.norm(values) / gaps
-
-    def flatness(self, V: Any) -> Any:
-        return interval_flatness(self.D, self.theta, V, start=0.25, limit=64.0, growth=2.0)
-
-    def eigen_flatness(self) -> Numbers:
-        """Of the two largest eigenvalues; moving v by δ moves a crossing t by t ∇L·δ/∇L·v."""
-        V = self.eigen.vectors[:2]
-        found, theta, total = self.flatness(self.B.asarray(V)), to_numpy(self.theta), 0.0
-        D = self.D.to("numpy")
-        for t in (found.left, found.right):
-            gradients = D.grad_w(NONE, theta + np.where(np.isfinite(t), t, 0)[:, None] * V)
-            lever = np.linalg.norm(gradients, axis=-1) / np.abs(np.sum(gradients * V, -1))
-            total = total + np.where(np.isfinite(t), np.abs(t), 0) * (
-                lever * self.loose[:2] + 8 * EPS["float64"]
-            )
-        return Numbers(found.width.tolist(), np.broadcast_to(total, (2,)).tolist())
-
-    def eigen_variance(self, S: Any) -> Numbers:
-        S = to_numpy(S)
-        values = along(S, self.eigen.vectors[:3])
-        allowed = np.linalg.norm(S, 2) * (2 * self.loose[:3] + 10 * len(S) * EPS["float64"])
-        return Numbers(values.tolist(), allowed.tolist())
-
-    def largest(self) -> Numbers:
-        values = self.eigen.values
-        return Numbers([values[0]], [10 * values.size * EPS["float64"] * np.linalg.norm(values)])
-
-    def profile(self, **filters: Any) -> Numbers:
-        """Each entry of the direction is good to P eps; the loss is then evaluated exactly."""
-        theta, net = to_numpy(self.theta), self.D.f.net.to("numpy")
-        v = filter_normalised(theta, self.raw, network_filters(net, **filters))
-        values = profile(self.D, self.theta, self.B.asarray(v), self.B.asarray(list(ALPHAS))).values
-        D, allowed = self.D.to("numpy"), []
-        for a in map(float, ALPHAS):
-            slope = np.linalg.norm(D.grad_w(NONE, theta + a * v))
-            allowed.append(10 * v.size * EPS["float64"] * abs(a) * slope * float(np.linalg.norm(v)))
-        return Numbers(to_numpy(values).tolist(), allowed)
-
-    @functools.cached_property
-    def run_covariance(self) -> Any:
-        centred = self.run - self.B.mean(self.run, 0)
-        return self.B.mT(centred) @ centred / len(self.run)
-
-
-def _squared_cosine(s: Scene) -> Any:
-    a = s.alignment
-    return a.trace * abs(a.trace) / (a.hessian_squared * a.noise_squared)
-
-
-MEASURES: dict[str, Callable[[Scene], Numbers]] = {
-    "expected dropout loss": lambda s: _exact(s.D.value(s.B.zeros((0,)), s.theta)),
-    "interval flatness F_v, v carried along": lambda s: _bitwise(s.flatness(s.carried).width),
-    "interval flatness F_v, v fixed": lambda s: _bitwise(s.flatness(s.fixed).width),
-    "interval flatness along eigenvectors of H": Scene.eigen_flatness,
-    "curvature vᵀHv, v carried along": lambda s: _exact(along(s.hessian, s.carried, backend=s.B)),
-    "λ_max(H)": Scene.largest,
-    "Tr H": lambda s: _exact(s.alignment.hessian),
-    "Tr Σ": lambda s: _exact(s.alignment.noise),
-    "Tr(HΣ)": lambda s: _exact(s.alignment.trace),
-    "isotropic reference Tr H Tr Σ/D": lambda s: _exact(s.alignment.isotropic),
-    "ratio Tr(HΣ) D/(Tr H Tr Σ)": lambda s: _exact(s.alignment.ratio),
-    "cosine ⟨H, Σ⟩/(‖H‖‖Σ‖) (its square, signed)": lambda s: _exact(_squared_cosine(s)),
-    "variance of gradients along v, carried along": lambda s: _exact(along(s.noise, s.carried, backend=s.B)),
-    "variance of gradients along eigenvectors of H": lambda s: s.eigen_variance(s.noise),
-    "variance of a run's parameters along eigenvectors of H": lambda s: s.eigen_variance(s.run_covariance),
-    **{
-        f"filter-normalised profile, filters per {per}, biases {text}": (
-            lambda s, per=per, biases=biases: s.profile(per=per, biases=biases)
-        )
-        for per in ("layer", "row")
-        for biases, text in (("own", "their own"), ("part", "part of them"), ("zero", "zero"))
-    },
-}  # fmt: skip
-SEEDS = range(2)
-
-
-def _bitwise(widths: np.ndarray) -> Numbers:
-    """Over the rationals the search visits the same points, and every comparison is decided: equal to the last bit."""
-    return Numbers(widths.tolist(), [0.0] * widths.size)
-
-
-@functools.cache
-def _scene(seed: int, move: str | None) -> Scene:
-    return Scene.of(seed) if move is None else _scene(seed, None).moved(move)
-
-
-@functools.cache
-def _measured(measure: str, seed: int, move: str | None) -> Numbers:
-    return MEASURES[measure](_scene(seed, move))
-
-
-def entry(measure: str, move: str) -> str:
-    """ "equal" where no network shows a difference above rounding; else the largest one found, relative to the two."""
-    worst = (0.0, "")
-    for seed in SEEDS:
-        before, after = (_measured(measure, seed, m) for m in (None, move))
-        for x, y, e, o in zip(before.values, after.values, before.allowed, after.allowed, strict=True):
-            if x == y or abs(x - y) <= e + o:
-                continue
-            gap = math.inf if math.isinf(x - y) else float(abs(x - y) / max(abs(x), abs(y)))
-            worst = max(worst, (gap, f"{float(x):.3g} → {float(y):.3g}"))
-    return worst[1] or "equal"
-
-
-def table() -> str:
-    """The table of docs/flatness.md."""
-    rows = [["measure", *MOVES]] + [[m, *(entry(m, move) for move in MOVES)] for m in MEASURES]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "| " + " | ".join("---" for _ in rows[0]) + " |", *lines[1:]])
-
-
-def _page(new: str) -> str:
-    """The page with this table between its marks."""
-    before, rest = PAGE.read_text(encoding="utf-8").split("<!-- table -->\n")
-    return f"{before}<!-- table -->\n{new}\n<!-- end of table -->{rest.split('<!-- end of table -->')[1]}"
-
-
-@pytest.mark.slow
-def test_the_table_of_invariances_is_what_runs_say() -> None:
-    assert PAGE.read_text(encoding="utf-8") == _page(table())
-
-
-@pytest.mark.parametrize("move", MOVES)
-def test_the_table_is_made_of_symmetries(move: str) -> None:
-    """The moves are not the identity, and H and Σ move by T⁻ᵀ · T⁻¹, exactly."""
-    for seed in SEEDS:
-        s, t = _scene(seed, None), _scene(seed, move)
-        inverse = s.B.mT(MOVES[move](s.D.f.net, s.B.eye(s.D.d), True))
-        assert not (s.theta == t.theta).all()
-        for matrix in ("hessian", "noise"):
-            assert (getattr(t, matrix) == s.B.mT(inverse) @ getattr(s, matrix) @ inverse).all()
-
-
-if __name__ == "__main__":
-    PAGE.write_text(_page(table()), encoding="utf-8")

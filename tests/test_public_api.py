@@ -15,8 +15,8 @@ ROOT = Path(refimpl.__file__).parent
 PINNED = {
     "refimpl": {
         "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "algorithms", "approximate",
-        "check_derivatives", "curvature", "exact", "exact_hypergradient", "from_function", "map_from_function", "moments",
-        "networks", "solvers", "spaces", "training", "zoo",
+        "check_derivatives", "curvature", "exact", "exact_hypergradient", "from_function", "map_from_function",
+        "moments", "networks", "solvers", "spaces", "training", "zoo",
     },
     "refimpl.algorithms": {
         "Algorithm", "Diverged", "Draws", "DropoutFSLA", "FSLA", "FSLAState", "FixedLambda", "Joint", "Run", "State",

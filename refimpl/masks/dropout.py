@@ -81,15 +81,15 @@ class Dropout(Objective):
 
     def masked_each(self, masks: Any) -> Objective:
         """f with a pair of masks of its own for every sample: points (..., N) of ``masks``; hidden units only."""
-        lam, w = masks
-        if self.site != "activations" or self.lam.free:
+        dropped = sum(p < 1 for p in self.lam.keep_prob)
+        if self.site != "activations" or dropped:
             raise BadInput(
                 "masks of their own for every sample are ones of hidden units",
-                measured=f"site {self.site!r}, {len(self.lam.free)} random mask variables of λ",
+                measured=f"site {self.site!r}, {dropped} mask variables of λ",
                 required='site "activations", λ not masked',
                 advice="take the terms one by one, at((masks, s)), and average them",
             )
-        return self.f.drop_each(self.w.mask(w, self.backend, self.scale))
+        return self.f.drop_each(self.w.mask(masks[1], self.backend, self.scale))
 
     def _under(self, f: Objective, masks: Any) -> Objective:
         """Masks that are not random stand without the points' axes, so that what they leave alone is computed once."""

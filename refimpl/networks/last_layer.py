@@ -11,10 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Self
-
-import numpy as np
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
@@ -63,10 +60,6 @@ class LastLayerDropout(Objective):
         """The expected loss of the mean over the last axis of the samples."""
         return dataclasses.replace(self, f=self.f.batch(sample))
 
-    @cached_property
-    def _column(self) -> Array:
-        return self.spread[:, None]
-
     def _at(self, lam: Array, w: Array) -> tuple[Forward, Outputs]:
         return self.f.outputs(lam, w, self.spread)
 
@@ -98,11 +91,7 @@ class LastLayerDropout(Objective):
         """w from the body's part (..., P_body) and the last layer's weights (..., k, m); its biases get 0."""
         B = self.backend
         head = B.concat([weights, 0 * weights[..., :1]])
-        lead = max(below.ndim - 1, head.ndim - 2)
-        shape = np.broadcast_shapes(below.shape[:-1], head.shape[:-2])
-        head = B.reshape(head, (*head.shape[:-2], head.shape[-2] * head.shape[-1]))
-        parts = (B.broadcast(x, (*shape, x.shape[-1])) for x in (below, head)) if lead else (below, head)
-        return B.concat(list(parts))
+        return B.concat([below, B.reshape(head, (*head.shape[:-2], head.shape[-2] * head.shape[-1]))])
 
     def hess_ww(self, lam: Array, w: Array) -> Operator:
         B, plain = self.backend, self.f.hess_ww(lam, w)

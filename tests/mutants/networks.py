@@ -21,6 +21,9 @@ MODULES: dict[str, tuple[str, ...]] = {  # and what holds formulas there besides
     "activations": ("ACTIVATIONS",),
     "objective": (),
     "shared": (),
+    "last_layer": ("spread_of", "expected"),
+    "assembled": ("assemble", "_Down", "Outputs", "features", "contract"),
+    "symmetries": ("rescale", "permute"),
 }
 POINT = 1  # seed of the point (λ, w) and of the directions
 BATCH = [3, 0, 3]
@@ -66,6 +69,34 @@ CURVED = (  # and where masks of samples, parts of them and dense matrices are
     "tests/test_curvature.py::test_samples_in_chunks_are_the_same_samples",
     "tests/test_curvature.py::test_masks_of_every_sample_go_with_their_samples",
 )
+LAST = "tests/test_last_layer.py::test_"
+ASSEMBLED = "tests/test_assembled.py::test_"
+SYMMETRIES = "tests/test_symmetries.py::test_"
+LATER = {  # tests for what the judges of these modules accept
+    "last_layer": (
+        f"{LAST}the_same_on_every_backend_and_over_leading_axes[*-numpy]",
+        f"{LAST}minibatches_are_means_of_their_terms[numpy]",
+        f"{LAST}masks_that_are_there_already_multiply",
+        f"{LAST}units_that_are_always_or_never_kept",
+        f"{LAST}where_there_is_no_closed_form",
+        f"{LAST}the_nearest_kink_is_that_of_the_loss",
+        f"{ASSEMBLED}expected_hessians_are_sums_over_masks[tanh-squared-*]",
+        "tests/test_mutant_killers_flatness.py::test_without_hidden_units_there_is_no_spread",
+    ),
+    "assembled": (
+        f"{ASSEMBLED}layers_and_blocks_are_the_whole_matrix_s",
+        f"{ASSEMBLED}the_same_on_every_backend_and_over_leading_axes[*-numpy]",
+        f"{ASSEMBLED}the_same_on_every_backend_and_over_leading_axes[*-strict]",
+        f"{ASSEMBLED}minibatches_and_masks_have_matrices_of_their_own[numpy]",
+        "tests/test_curvature.py::test_samples_in_chunks_are_the_same_samples",
+    ),
+    "symmetries": (
+        f"{SYMMETRIES}both_are_their_definitions[*-numpy]",
+        f"{SYMMETRIES}one_number_is_a_factor_for_every_unit",
+        f"{SYMMETRIES}factors_that_rescale_nothing_are_refused",
+        f"{SYMMETRIES}layers_that_nothing_reads_are_refused",
+    ),
+}
 
 
 def _made(name: str) -> dict[str, Any]:
@@ -93,6 +124,38 @@ def derivatives_noticed(names: tuple[str, ...]) -> None:
                 ri.check_derivatives(f, lam, w, seed=POINT)
             except Exception as error:
                 raise Noticed(f"check_derivatives({which})") from error
+
+
+def _closed_form() -> None:
+    """Raise ``Noticed`` if the expectation over masks of the last hidden layer fails its checks or its sums."""
+    things, tests = (
+        importlib.import_module(f"tests.{name}") for name in ("curvature_things", "test_last_layer")
+    )
+    for hidden, weighted in (((2,), False), ((2, 3), True)):
+        try:
+            case = things.small_case("tanh", hidden=hidden, weighted=weighted)
+            ri.check_derivatives(case.dropped.closed, case.lam, case.w, seed=POINT)
+        except Exception as error:
+            raise Noticed(f"check_derivatives(dropout of the last of {len(hidden)} hidden layers)") from error
+    called(tests.test_every_quantity_is_its_sum_over_masks, "tanh", "none")
+
+
+def _by_structure() -> None:
+    """Raise ``Noticed`` if an assembled matrix is not that of the products, or not the definition."""
+    tests = importlib.import_module("tests.test_assembled")
+    derivatives_noticed(SPREAD[:1])
+    called(tests.test_four_layers_have_every_kind_of_block, "tanh", "softmax")
+    called(tests.test_expected_hessians_are_sums_over_masks, "tanh", "squared", "inverse")
+
+
+def _unchanged() -> None:
+    """Raise ``Noticed`` if a symmetry moves derivatives in another way than its linear map."""
+    tests = importlib.import_module("tests.test_symmetries")
+    for move in ("rescale", "permute"):
+        called(tests.test_derivatives_move_by_the_linear_map, move)
+
+
+CHECKS = {"last_layer": _closed_form, "assembled": _by_structure, "symmetries": _unchanged}
 
 
 def losses_with(function: str) -> tuple[str, ...]:
@@ -136,10 +199,13 @@ def judged_by(change: Change) -> tuple[str, ...]:
 def mutants() -> list[Mutant]:
     """All generated mutants of the networks."""
     judges: Callable[[tuple[str, ...]], Judges] = functools.cache(_judges)
+
+    def of(change: Change) -> Judges:
+        short = change.module.__name__.rpartition(".")[2]
+        return (CHECKS[short], LATER[short]) if short in CHECKS else judges(judged_by(change))
+
     return [
         mutant
         for name, also in MODULES.items()
-        for mutant in mutants_of(
-            importlib.import_module(f"refimpl.networks.{name}"), lambda c: judges(judged_by(c)), also
-        )
+        for mutant in mutants_of(importlib.import_module(f"refimpl.networks.{name}"), of, also)
     ]
