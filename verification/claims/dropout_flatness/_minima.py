@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from refimpl.networks import MLP
 from refimpl.networks.activations import LEAK
-from verification.claims.dropout_flatness._noise import Noise, build
-from verification.claims.dropout_flatness._planted import KEEP, PARTS, point, reduced
+from verification.claims.dropout_flatness._noise import Noise, build, keeps
+from verification.claims.dropout_flatness._planted import PARTS, point, reduced
 
 TURNS = 8
 STARTS = 8
@@ -121,7 +121,7 @@ def minima(n: tuple[int, int] = (2, 4), d: int = 2, m: int = 2, **more: Any) -> 
         "n": st.integers(*n),
         "activation": st.sampled_from(["linear", "leaky_relu"]),
         "seed": st.integers(0, 999),
-        "keep": KEEP,
+        "keep": keeps(),
     }
     return st.fixed_dictionaries({**boxes, **more})
 

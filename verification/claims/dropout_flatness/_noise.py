@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 from refimpl import curvature
 from refimpl.arrays import Backend, to_numpy
@@ -23,7 +24,7 @@ from refimpl.arrays.backend import Array
 from refimpl.curvature.noise import Draw
 from refimpl.networks import NetworkLoss
 from verification.claims.dropout_flatness import _planted
-from verification.claims.dropout_flatness._planted import RATIONAL, Point
+from verification.claims.dropout_flatness._planted import PARTS, RATIONAL, Point
 from verification.model import Hypothesis, Measurement
 from verification.printed import flatness as printed
 
@@ -262,3 +263,26 @@ def build(params: Mapping[str, Any]) -> Noise:
 def build_float(params: Mapping[str, Any]) -> Noise:
     """The same in floats."""
     return Noise(_planted.build_float(params))
+
+
+WIDTHS = ([1, 1, 1], [2, 1, 1], [1, 2, 1], [2, 2, 1], [1, 2, 1, 1], [2, 1, 2, 1], [1, 2, 2, 1], [2, 2, 2, 1])
+
+
+def keeps(most: int = PARTS) -> Any:
+    """Strategy over two keep probabilities in eighths, used in turn."""
+    return st.tuples(st.integers(1, most), st.integers(1, most)).map(list)
+
+
+def points(n: tuple[int, int] = (1, 3), *, least: int = 1, keep: Any = None, **more: Any) -> Any:
+    """Strategy over random points, ``least`` units or more in the last hidden layer.
+
+    A fixed number of choices, not lists: the hunt climbs through those much faster.
+    """
+    boxes = {
+        "widths": st.sampled_from([widths for widths in WIDTHS if widths[-2] >= least]),
+        "activation": st.sampled_from(["linear", "leaky_relu", "relu"]),
+        "n": st.integers(*n),
+        "seed": st.integers(0, 999),
+        "keep": keeps() if keep is None else keep,
+    }
+    return st.fixed_dictionaries({**boxes, **more})

@@ -31,10 +31,11 @@ from verification.claims.dropout_flatness._noise import (
     build,
     equal_weights,
     outer,
+    points,
     weighted,
 )
 from verification.claims.dropout_flatness._noise_figures import towards_one, training
-from verification.claims.dropout_flatness._planted import at, networks, points
+from verification.claims.dropout_flatness._planted import at
 from verification.claims.dropout_flatness.theorem_2_exact import SOURCE, three, three_measure
 from verification.model import Budget, Claim, Correction, Measurement, identity
 
@@ -84,7 +85,7 @@ def is_sum(term: Callable[[Sample], Array]) -> Callable[[Noise], Measurement]:
     return lambda of: identity(of.sum(term), of.exact("one sample"))
 
 
-ANY = points(networks((1, 2)), ["linear", "leaky_relu", "relu"], n=(1, 3))
+ANY = points()
 TINY = at((1, 1, 1), "linear", theta=[1, 0, 1, 0], X=[[1]], y=[2], p="2/3")
 MINIMA = (pair("1/2"), one_sided("1/2"))
 NOTES = "The smallest minimum, Σ in closed form there, and where the proof leaves the road: see the module's "

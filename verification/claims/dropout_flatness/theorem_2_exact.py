@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 from refimpl.arrays.backend import Array
 from verification.claims.dropout_flatness._noise import (
@@ -30,10 +31,12 @@ from verification.claims.dropout_flatness._noise import (
     below,
     both,
     build,
+    keeps,
     outer,
+    points,
     weighted,
 )
-from verification.claims.dropout_flatness._planted import at, networks, points
+from verification.claims.dropout_flatness._planted import at
 from verification.model import Budget, Claim, Control, Equality, Measurement, identity
 
 SOURCE = "dropout-flatness, Theorem 2"
@@ -139,7 +142,7 @@ def order(scale: Callable[[int], Any] = lambda n: n) -> Callable[[Noise], Measur
     return measure
 
 
-STRATEGY = points(networks((1, 2)), ["linear", "leaky_relu", "relu"], n=(1, 3))
+STRATEGY = points()
 SMALL = at((1, 1, 1), "linear", theta=[1, 0, 1, 0], X=[[1]], y=[2], keep=[2])
 EXPLICIT = (
     SMALL,
@@ -160,9 +163,7 @@ CLAIMS = (
         r"+ 2\varepsilon\mu_3f_j + s^2F + (\mu_4 - 3s^2)f_j^2\right]g_jg_j^\top, \\ G &= \sum_j f_jg_j, \quad "
         r"Q = \sum_j f_j^2g_j, \quad "
         r"F = \sum_j f_j^2, \quad \mu_3 = s(s-1), \quad \mu_4 = s(s^2-s+1) \end{aligned}",
-        strategy=points(networks((1, 2)), ["linear", "leaky_relu", "relu"], n=(1, 2)).map(
-            lambda params: {**params, "keep": params["keep"][:1]}
-        ),
+        strategy=points((1, 2), keep=st.integers(1, 8).map(lambda k: [k])),
         explicit=EXPLICIT,
         build=build,
         measure=moments_measure(),
@@ -230,9 +231,7 @@ CLAIMS = (
         "sample",
         source=SOURCE + ", derived here",
         statement=r"\Sigma_{\text{shared}} \preceq n\,\Sigma_{\text{own}} \preceq \Sigma_{\text{one}}",
-        strategy=points(networks((1, 2)), ["linear", "leaky_relu", "relu"], n=(2, 3)).map(
-            lambda params: {**params, "keep": [min(k, 7) for k in params["keep"]]}
-        ),  # p = 1 and n = 1 are trivial
+        strategy=points((2, 3), keep=keeps(7)),  # p = 1 and n = 1 are trivial
         explicit=EXPLICIT,
         build=build,
         measure=order(),
