@@ -1,0 +1,231 @@
+"""Experiments on convolutional, residual and transformer networks: what is trained, where it is measured, toy runs."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from refimpl.datasets import load_digits
+from refimpl.training import Adam, GradientDescent, Nesterov
+from verification import ledger
+from verification.claims.dropout_bilevel import figures_conv
+from verification.claims.dropout_flatness import figures_networks
+from verification.experiments import data_cleaning_conv, flatness_networks, flatness_relations, registration
+from verification.experiments.flatness_place import Place
+from verification.plots import picture
+from verification.verdict import judge
+
+CLAIMS = {c.id.partition("/")[2]: c for c in (*figures_networks.CLAIMS, *figures_conv.CLAIMS)}
+NAMES = (flatness_networks.NAME, data_cleaning_conv.NAME)
+NETWORKS = list(figures_networks.NETWORKS)
+NO_LAM = np.zeros(0)
+SIZES = {
+    flatness_networks.NAME: {"train": 12, "sentences": 8, "test_sentences": 6, "steps": 60, "drops": [20, 40]}
+    | {"samples": 24, "directions": 8, "profiles": 2, "points": 3, "stages": [[4], [4]], "channels": [4, 4]}
+    | {"d_model": 4, "d_ff": 3, "factor": 1.001, "warm": 20},
+    data_cleaning_conv.NAME: {"train": 30, "validation": 20, "iterations": 6, "every": 2}
+    | {"lower_batch": 10, "upper_batch": 10, "stages": [[2], [2]]},
+}
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Both registrations at toy size, with seeds neither registered nor the pilots'; no cached run is met."""
+    for name in NAMES:
+        lines = []
+        for line in (registration.FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines():
+            key = line.partition(" = ")[0]
+            if key == "seeds":
+                pilot = any(before.startswith("[pilot]") for before in lines)
+                line = "seeds = [7003]" if pilot else "seeds = [7001, 7002]"
+            lines.append(f"{key} = {SIZES[name][key]}" if key in SIZES[name] else line)
+        (tmp_path / f"toy_{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.setattr(registration, "FOLDER", tmp_path)
+    monkeypatch.setattr(flatness_relations, "FEWEST", 3)
+    return {name: f"toy_{name}" for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_registration_fixes_what_it_must(name):
+    plan = registration.load(name)
+    assert len(plan.seeds) >= 5
+    assert not set(plan.seeds) & set(plan["pilot"]["seeds"])
+    assert 0 < plan["decision"]["confidence"] < 1
+    assert all(effect >= 0 for effect in plan["decision"]["smallest_effect"].values())
+    assert plan["statistic"]
+
+
+def test_every_claim_is_registered_and_too_dear_for_quick():
+    assert len(CLAIMS) == len(figures_networks.CLAIMS) + len(figures_conv.CLAIMS) == 27 + 4
+    for claim in CLAIMS.values():
+        assert claim.budget.quick is None
+        assert claim.grade == "illustrative"
+        assert "$" in claim.statement
+        assert claim.registration == registration.load(claim.explicit[0]["registration"]).path
+
+
+# -- flatness --------------------------------------------------------------------------------------------------------
+def test_every_network_has_the_documents_optimiser():
+    plan = registration.load(flatness_networks.NAME)
+    kinds = [type(flatness_networks.optimiser(plan["algorithm"][network], 8)) for network in NETWORKS]
+    assert kinds == [Nesterov, GradientDescent, Adam]
+    rate = flatness_networks.optimiser(plan["algorithm"]["convolutional"], 1).rate
+    assert [round(0.1 / rate(k)) for k in (0, 149, 150, 225, 275)] == [1, 1, 10, 100, 1000]
+
+
+def test_sentences_are_split_without_overlap_and_digits_too():
+    plan = registration.load(flatness_networks.NAME)
+    data = flatness_networks.task(plan, "transformer", 7001)
+    assert (data.train.count, data.test.count) == (plan["data"]["sentences"], plan["data"]["test_sentences"])
+    seen = {row.tobytes() for row in data.train.X[:, :4]}
+    assert not seen & {row.tobytes() for row in data.test.X[:, :4]}
+    images = flatness_networks.task(plan, "residual", 7001)
+    assert images.train.count + images.test.count == len(load_digits().y)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_measured_block_is_a_parameter_matrix_without_biases(small, network):
+    plan = registration.load(small[flatness_networks.NAME])
+    data = flatness_networks.task(plan, network, 7001)
+    f, net = data.train, data.train.architecture
+    rows = net.weights(plan["networks"][network]["measured"])
+    place = Place(f, flatness_networks.masked(f, 0.5), data.start, rows)
+    whole = f.hess_ww(NO_LAM, data.start).dense()
+    assert not set(rows) & set(net.biases)
+    block = whole[np.ix_(rows, rows)]
+    # one product a column on both sides; symmetrising rounds once more
+    assert np.abs(place.hessian() - block).max() <= len(rows) * np.finfo(float).eps * np.abs(whole).max()
+    assert np.abs(block).max() > 0
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_masks_of_ones_change_nothing_and_masks_change_the_run(small, network):
+    plan = registration.load(small[flatness_networks.NAME])
+    data = flatness_networks.task(plan, network, 7001)
+    plain, ones, dropped = (flatness_networks.trained(plan, network, data, 7001, p) for p in (None, 1.0, 0.5))
+    assert plain.shape == (plan["statistic"]["samples"], data.train.d)
+    assert np.array_equal(plain, ones)
+    assert not np.array_equal(plain, dropped)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_run_is_a_function_of_its_seed(small, network):
+    def run(seed):
+        flatness_networks.measured.cache_clear()
+        return flatness_networks.measured(NETWORKS.index(network), seed, name=small[flatness_networks.NAME])
+
+    first, second, other = run(7001), run(7001), run(7002)
+    assert first.dropped.loss == second.dropped.loss != other.dropped.loss
+    assert first.without.loss != first.dropped.loss
+    assert set(first.scatters) == {"gradients", "trajectory", "isotropic"}
+    for kind, scatter in first.scatters.items():
+        assert scatter.ratio == second.scatters[kind].ratio
+        assert np.array_equal(scatter.hessian.y, second.scatters[kind].hessian.y)
+
+
+def test_the_factor_is_the_transformers_own(small, monkeypatch):
+    seen = []
+    inner = flatness_networks.scatter
+
+    def spy(place, H, top, samples, wanted, kind, seed):
+        seen.append(wanted["factor"])
+        return inner(place, H, top, samples, wanted, kind, seed)
+
+    monkeypatch.setattr(flatness_networks, "scatter", spy)
+    for run in range(3):
+        flatness_networks.measured.__wrapped__(run, 7001, name=small[flatness_networks.NAME])
+    assert seen == [2.0] * 6 + [1.001] * 3
+
+
+def test_the_control_runs_on_the_first_seeds():
+    plan = registration.load(flatness_networks.NAME)
+    e = figures_networks.Experiment(plan, lambda case, seed: seed)
+    assert figures_networks._of_few(e).plan.seeds == plan.seeds[: figures_networks.FEW]
+    assert e.plan.seeds == plan.seeds
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [(30.0, "not refuted"), (1.5, "refuted"), (3.0, "undecided")],
+)
+def test_the_three_outcomes_of_alignment(ratio, verdict):
+    """Planted ratios that scatter by turns of the seed, above the registered factor, below it, and around it."""
+
+    @dataclasses.dataclass
+    class Planted:
+        scatters: dict
+
+    def measured(case, seed):
+        def of(x):
+            return dataclasses.make_dataclass("One", ["ratio"])(x * 1.2 ** (-1) ** seed)
+
+        return Planted({"gradients": of(ratio), "trajectory": of(ratio), "isotropic": of(1.0)})
+
+    plan = registration.load(flatness_networks.NAME)
+    claim = dataclasses.replace(
+        CLAIMS["alignment@residual"], build=lambda _: figures_networks.Experiment(plan, measured)
+    )
+    judged = judge(claim, budget=1, seed=0)
+    assert judged.verdict == verdict, judged.reason
+
+
+# -- data cleaning ----------------------------------------------------------------------------------------------------
+def test_the_split_is_disjoint_and_pixels_are_centred():
+    plan = registration.load(data_cleaning_conv.NAME)
+    noisy, clean = (data_cleaning_conv.task(plan, "convolutional", 7001, share) for share in (0.6, 0.0))
+    assert np.array_equal(noisy.train.X, clean.train.X)
+    assert noisy.corrupted.sum() == round(0.6 * plan["data"]["train"])
+    assert clean.corrupted.sum() == 0
+    wrong = np.any(noisy.train.y != noisy.clean.y, axis=0)
+    assert np.array_equal(wrong, noisy.corrupted)
+    size = plan["data"]["scale"] * len(noisy.train.X) * np.finfo(float).eps
+    assert np.abs(noisy.train.X.mean(axis=0)).max() <= size
+    counts = [loss.count for loss in (noisy.train, noisy.validation, noisy.test)]
+    assert sum(counts) == len(load_digits().y)
+
+
+def test_the_mean_network_scales_the_outputs_of_both_convolutions(small):
+    """By hand: ReLU is positively homogeneous, so p goes into the weights behind each convolution."""
+    plan, p = registration.load(small[data_cleaning_conv.NAME]), 0.25
+    f = data_cleaning_conv.task(plan, "convolutional", 7001, 0.0).test
+    net, w = f.architecture, f.architecture.random(0)
+    scaled = w.copy()
+    for name in ("convolution 1", "convolution 2"):
+        scaled[net.spans[name]] *= p  # weights and biases: p·relu(z) = relu(p·z)
+    found = f.drop_units(np.full(net.units, p)).scores(w)
+    assert np.abs(found - f.scores(scaled)).max() <= net.size * np.finfo(float).eps * np.abs(found).max()
+
+
+def test_a_cleaning_run_is_a_function_of_its_seed(small):
+    def both(*words, **options):
+        data_cleaning_conv.curves.cache_clear()
+        return data_cleaning_conv.curves(*words, name=small[data_cleaning_conv.NAME], **options)
+
+    first, second = (both("convolutional", 0.8, 7001) for _ in range(2))
+    for field in dataclasses.fields(first):
+        assert np.array_equal(getattr(first, field.name), getattr(second, field.name))
+    assert first.iteration.tolist() == [0, 2, 4, 6]
+
+
+# -- claims at toy size ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "claim_id",  # one of every form, and of every network
+    [
+        "flatter-minima@accuracy-residual",
+        "inverse-variance-flatness@interval-gradients-convolutional",
+        "inverse-variance-flatness@hessian-trajectory-transformer",
+        "alignment@convolutional",
+        "figure-1@convolutional",
+        "figure-2@f1-convolutional",
+    ],
+)
+def test_claims_run_at_toy_size(small, claim_id):
+    claim = CLAIMS[claim_id]
+    params = {**claim.explicit[0], "registration": small[claim.explicit[0]["registration"]]}
+    judged = judge(dataclasses.replace(claim, explicit=(params,)), budget=1, seed=0)
+    assert "error" not in judged.reason
+    assert judged.verdict in ("not refuted", "refuted", "undecided", "vacuous")
+    json.dumps(ledger.entry(claim, judged, level="full", seed=0), allow_nan=False)
+    drawn = picture(ledger.figure(judged))
+    assert all(name in drawn.alt for name in judged.figure["lines"])
