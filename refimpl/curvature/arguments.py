@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from refimpl.arrays import to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.masks import Dropout
-from refimpl.networks import MLP
+from refimpl.networks import MLP, LastLayerDropout
 from refimpl.objective import Objective
 
 
@@ -30,19 +31,45 @@ def point(f: Objective, lam: Any, w: Any, *, sampled: bool = False) -> tuple[Arr
         )
     lam = B.zeros((0,)) if lam is None else B.vector(lam, f.n, "lam")
     w = B.vector(w, f.d, "w")
-    asked = f.f if isinstance(f, Dropout) and (sampled or _last_only(f)) else f
+    masked = isinstance(f, Dropout) and not (sampled or last_only(f))
+    asked = f.f if isinstance(f, Dropout) and not masked else f
     nearest = float(np.min(to_numpy(asked.kink_distance(lam, w))))
     if nearest == 0:
         raise HypothesisViolated(
-            "the loss has no second derivative here: a unit stands at its kink",
+            "the loss is not differentiable here: a unit stands at its kink"
+            + (" under a mask" if masked else ""),
             measured="smallest |pre-activation| 0",
             required="> 0",
-            advice="move w; points that descent finds often stand at kinks",
+            advice="move w: descent often ends at kinks, and where biases are 0 a mask that drops a whole layer puts "
+            "the next one there",
         )
     return lam, w
 
 
-def _last_only(f: Dropout) -> bool:
+def one_point(f: Objective, lam: Array, w: Array) -> None:
+    """Vectors, and data without leading axes; else ``BadInput``."""
+    if w.ndim > 1 or lam.ndim > 1 or f.lead:
+        raise BadInput(
+            "one point at a time",
+            measured=f"shapes {tuple(lam.shape)} and {tuple(w.shape)}, {f.lead} leading axes of data",
+            required="vectors",
+            advice="call it for each of them: the matrices are large",
+        )
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """The generator, or that of a seed; None, which would draw a seed from the system, is ``BadInput``."""
+    if rng is None:
+        raise BadInput(
+            "randomness without a source",
+            measured="rng=None",
+            required="a seed or a numpy Generator",
+            advice="pass rng=0: results that cannot be repeated cannot be refuted",
+        )
+    return np.random.default_rng(rng)
+
+
+def last_only(f: Dropout) -> bool:
     """Masks of the last hidden layer's outputs alone: no pre-activation depends on them."""
     net = getattr(f.f, "net", None)
     if not isinstance(net, MLP) or not net.hidden or f.site != "activations" or f.lam.free:
@@ -52,7 +79,9 @@ def _last_only(f: Dropout) -> bool:
 
 def net_of(f: Objective) -> Any:
     """The network of a loss, under its dropout or not."""
-    inner = f.f if isinstance(f, Dropout) else f
+    inner = f
+    while isinstance(inner, Dropout | LastLayerDropout):
+        inner = inner.f
     net = getattr(inner, "net", None)
     if not isinstance(net, MLP):
         raise BadInput(
@@ -67,12 +96,13 @@ def net_of(f: Objective) -> Any:
 def rows_of(net: MLP, layers: Sequence[int]) -> tuple[list[int], np.ndarray]:
     """The layers in ascending order, and their parameters' places in w."""
     known = range(len(net.shapes))
-    chosen = sorted(set(layers))
-    if not chosen or any(layer not in known for layer in chosen):
+    chosen = list(layers) if isinstance(layers, Sequence | range | np.ndarray) else []
+    numbers = all(isinstance(layer, Integral) and not isinstance(layer, bool) for layer in chosen)
+    if not (chosen and numbers and chosen == sorted(set(chosen)) and {*chosen} <= {*known}):
         raise BadInput(
             "no such layers",
-            measured=list(layers),
-            required=f"some of 0 … {len(known) - 1}",
+            measured=layers,
+            required=f"some of 0 … {len(known) - 1} in ascending order, layers=(0, 1)",
             advice="layer 0 is the one that sees the data",
         )
     spans = [net.spans[layer] for layer in chosen]

@@ -54,7 +54,7 @@ def moments(
     if space.size > max_masks:
         raise TooLarge(
             "too many masks to visit",
-            measured=f"2^{len(space.keep_prob)} masks for each of {last.count} samples",
+            measured=f"2^{len(space.keep_prob)} masks for every sample",
             required=f"<= max_masks = {max_masks}",
             advice="estimate it with a stated confidence (estimated_noise), or raise max_masks",
         )

@@ -16,7 +16,7 @@ from refimpl.objective import Objective
 
 
 def hessian(f: Objective, w: Any, *, lam: Any = None, layers: Sequence[int] | None = None) -> Array:
-    """∇²_ww f(λ, w), (..., P, P), exact; of a dropout expectation ∇²E f = E ∇²f, away from kinks.
+    """∇²_ww f(λ, w) at points (..., P), (..., P, P), exact; of a dropout expectation ∇²E f = E ∇²f, away from kinks.
 
     Networks: assembled by structure (:mod:`refimpl.networks.assembled`), and so is the expected squared loss under
     dropout of the last hidden layer; any other dropout visits every mask. ``layers``: only these layers' parameters, in

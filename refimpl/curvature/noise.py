@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,10 +11,10 @@ import numpy as np
 
 from refimpl.arrays.backend import Array
 from refimpl.curvature import squared
-from refimpl.curvature.arguments import net_of, point, rows_of
+from refimpl.curvature.arguments import last_only, net_of, one_point, point, rows_of
 from refimpl.curvature.halves import Variables, moments
 from refimpl.curvature.last_layer import LastLayer
-from refimpl.errors import BadInput
+from refimpl.errors import BadInput, TooLarge
 from refimpl.masks import Dropout
 from refimpl.networks import NetworkLoss
 from refimpl.networks.last_layer import spread_of
@@ -48,19 +49,20 @@ def noise(
     covariance may be a small part. Raises ``TooLarge`` above ``max_masks``: see :func:`.estimated_noise`.
     """
     require_draw(f, draw)
-    lam, w = point(f, lam, w)
-    if w.ndim > 1 or lam.ndim > 1 or f.lead:
-        raise BadInput(
-            "one point at a time",
-            measured=f"shapes {tuple(lam.shape)} and {tuple(w.shape)}, {f.lead} leading axes of data",
-            required="vectors",
-            advice="call it for each of them: the matrices are large",
+    if isinstance(f, Dropout) and not last_only(f) and f.masks.size > max_masks:
+        raise TooLarge(
+            "too many masks to visit",
+            measured=f"2^{math.log2(f.masks.size):.0f} masks",
+            required=f"<= max_masks = {max_masks}",
+            advice="estimate it with a stated confidence (estimated_noise), or raise max_masks",
         )
+    lam, w = point(f, lam, w)
+    one_point(f, lam, w)
     rows = None if layers is None else rows_of(net_of(f), layers)[1]
     structure = _LastLayerNoise.of(f, lam, w, max_masks)
     if structure is None or (draw == "shared mask" and structure.spread is None):
         return _visited(f, lam, w, draw, rows, max_masks)
-    chosen = range(len(net_of(f).shapes)) if layers is None else sorted(set(layers))
+    chosen = range(len(net_of(f).shapes)) if layers is None else layers
     return structure.covariance(draw, chosen)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, Region
-from refimpl.errors import BadInput
+from refimpl.errors import BadInput, TooLarge
 from refimpl.masks.masked import Masked
 from refimpl.objective import Objective, Site
 from refimpl.operators import Operator
@@ -165,6 +165,15 @@ class Dropout(Objective):
         """The smallest over the masks: E f has a kink wherever one of its terms has."""
         if self.closed is not None:
             return self.closed.kink_distance(lam, w, lam_moves, w_moves)
+        if np.all(np.isinf(self.f.kink_distance(lam, w, lam_moves, w_moves))):
+            return math.inf  # no kinks, whatever the masks
+        if self.masks.size > self.max_masks:
+            raise TooLarge(
+                "too many masks to ask each for its kinks",
+                measured=f"2^{math.log2(self.masks.size):.0f} masks",
+                required=f"<= max_masks = {self.max_masks}",
+                advice="sample the masks, or raise max_masks of with_dropout",
+            )
         lead, nearest = self.lead_of(lam, w), math.inf
         for start in range(0, self.masks.size, CHUNK):
             masks = self.masks.points(np.arange(start, min(start + CHUNK, self.masks.size)))

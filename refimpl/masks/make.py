@@ -57,6 +57,14 @@ def dropout(
             required="a keep_prob for each",
             advice='keep_prob={"lam": …, "w": …} masks both',
         )
+    units = keep.get("w")
+    if site == "weights" and isinstance(units, Bernoulli) and units.coordinates == f.units != f.d:
+        raise BadInput(
+            "masks of hidden units stand where masks of weights are asked for",
+            measured=f"{units.coordinates} coordinates: the hidden units, and {f.d} weights",
+            required='site="activations" for masks of units',
+            advice='net.last_masks and net.unit_masks go with site="activations", net.rows with site="weights"',
+        )
     lam = _space(keep.get("lam"), grouped.get("lam"), f.n, "λ")
     w = _space(keep.get("w"), grouped.get("w"), f.units if site == "activations" else f.d, "w")
     for space in (lam, w):

@@ -110,6 +110,14 @@ class MLP(Movable):
 
     def block(self, matrix: Array, k: int, l: int) -> Array:  # noqa: E741  # layers, as in every formula
         """The view (..., P_k, P_l) of a matrix (..., size, size) that belongs to layers k and l."""
+        known = range(len(self.shapes))
+        if tuple(matrix.shape[-2:]) != (self.size, self.size) or k not in known or l not in known:
+            raise BadInput(
+                "no such block",
+                measured=f"a matrix of shape {tuple(matrix.shape)}, layers {k} and {l}",
+                required=f"(..., {self.size}, {self.size}), layers 0 … {len(known) - 1}",
+                advice="a matrix of some layers only has their blocks in ascending order",
+            )
         return matrix[..., self.spans[k], self.spans[l]]
 
     def layer(self, matrix: Array, l: int) -> Array:  # noqa: E741  # as above

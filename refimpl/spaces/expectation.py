@@ -99,8 +99,8 @@ def _too_large(space: Space, f: Callable[[Any], Array], max_points: int, chunk: 
         f"them take about {_duration(log_seconds)}",
         required=f"<= max_points = {max_points}",
         advice="use a closed form (squared losses, quadratics, refimpl.networks.one_hidden), sample with a stated "
-        "confidence (refimpl.spaces.estimate), or raise the limit (max_points; max_masks of with_dropout) and share "
-        "the chunks among the workers of an executor (refimpl.spaces.expect)",
+        "confidence (refimpl.spaces.estimate, refimpl.curvature.estimated_noise), or raise the limit (max_points; "
+        "max_masks of with_dropout) and share the chunks among the workers of an executor (refimpl.spaces.expect)",
     )
 
 

@@ -100,7 +100,8 @@ class Product(Space):
         """Each factor's numbers of these points."""
         own: list[np.ndarray] = []
         for factor in reversed(self.factors):
-            index, of_factor = np.divmod(index, factor.size)
+            huge = factor.size > np.iinfo(np.int64).max  # larger than any number of a point
+            index, of_factor = (0 * index, index) if huge else np.divmod(index, factor.size)
             own.insert(0, of_factor)
         return own
 
