@@ -20,9 +20,10 @@ from refimpl.curvature.exploration import stationary_from
 from refimpl.curvature.flatness import interval_flatness, quadratic_width
 from refimpl.curvature.profiles import profile, surface
 from refimpl.curvature.variance import along, projected_variance
-from refimpl.errors import BadInput, HypothesisViolated
+from refimpl.errors import BadInput, HypothesisViolated, TooLarge
 from refimpl.functions import from_function
 from refimpl.networks import MLP, loss
+from refimpl.networks.traced import Convolutional
 from refimpl.zoo.quadratic import objective as quadratic
 from refimpl.zoo.quadratic import spectrum_matrix
 from tests.backends import Place, everywhere
@@ -265,11 +266,52 @@ def test_a_loss_that_is_not_positive_is_refused(value: float) -> None:
     assert str(value) in str(caught.value.measured)
 
 
+def test_losses_that_are_no_numbers_are_refused() -> None:
+    # kills: a NaN that counts as above, to either side, found outwards or between two points; a level of ∞ or NaN
+    import autograd.numpy as anp
+
+    for of, where in (
+        (lambda x: anp.where(x > 0.84, anp.nan, 1.0) + 0 * x, "δ = 1 along direction 0"),
+        (lambda x: anp.where(x < -0.84, anp.nan, 1.0) + 0 * x, "δ = -1 along direction 0"),
+        (lambda x: anp.where(abs(x - 0.55) < 0.05, anp.nan, 1 + 4 * x * x), "δ = 0.55"),
+    ):
+        with pytest.raises(HypothesisViolated, match="not a number at a point") as caught:
+            interval_flatness(_line(of), np.zeros(1), ONE, start=0.25, limit=4.0, growth=4.0)
+        assert where in str(caught.value.measured)
+    second = from_function(lambda lam, w: anp.where(w[1] > 0.84, anp.nan, 1.0) + 0 * w[0], n=0, d=2)
+    with pytest.raises(HypothesisViolated, match="δ = 1 along direction 1"):
+        interval_flatness(second, np.zeros(2), np.eye(2), start=0.25, growth=2.0, chunk=1)
+    for value in (np.inf, np.nan, 1.7e308):
+        with pytest.raises(HypothesisViolated, match="no finite number"):
+            interval_flatness(_line(lambda x, value=value: value + 0 * x), np.zeros(1), ONE)
+
+
+def test_directions_that_rounding_stops_are_refused() -> None:
+    """At 10²⁰ neighbours are 2¹⁴ apart: 2¹⁰ v moves nothing, 2²⁰ v does, and rationals always do."""
+    f = quadratic(ww=[[2.0]], n=0)
+    w = np.array([1e20])
+    with pytest.raises(BadInput, match="does not move"):
+        interval_flatness(f, w, ONE)
+    assert interval_flatness(f, w, ONE, limit=2.0**20).right.tolist() == [np.inf]
+    exact, B = f.to("rational"), backend("rational")
+    assert interval_flatness(exact, B.asarray(w), B.eye(1)).right.tolist() == [np.inf]
+    two = quadratic(ww=2 * np.eye(2), n=0)
+    with pytest.raises(BadInput, match="does not move"):  # one of two directions
+        interval_flatness(two, np.array([0.0, 1e20]), np.eye(2))
+
+
+@pytest.mark.parametrize(("start", "growth"), [(2.0**-16, 1 + 1e-12), (2.0**-1022, 1.05)])
+def test_too_many_points_are_refused_beforehand(start: float, growth: float) -> None:
+    with pytest.raises(TooLarge, match="too many points") as caught:
+        interval_flatness(_line(lambda x: 1 + x * x), np.zeros(1), ONE, start=start, growth=growth)
+    assert "10000" in str(caught.value.required)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"factor": 1.0}, {"factor": np.nan}, {"factor": np.inf}, {"growth": 1.0}, {"start": 0.0},
-        {"start": 2.0, "limit": 1.0}, {"limit": np.inf}, {"chunk": 0},
+        {"start": 5e-324, "growth": 2.0}, {"start": 2.0, "limit": 1.0}, {"limit": np.inf}, {"chunk": 0},
     ],
 )  # fmt: skip
 def test_options_that_find_nothing_are_refused(options: Any) -> None:
@@ -288,6 +330,13 @@ def test_what_is_no_point_or_direction_is_refused() -> None:
         (lambda: profile(g, np.zeros(2), np.eye(2), [0.0]), "depends on λ"),
         (lambda: interval_flatness(f, np.zeros(1), np.full((1, 1), np.nan)), "not finite"),
         (lambda: interval_flatness(g.to("interval"), np.zeros(2), np.eye(2)), "balls"),
+        (lambda: interval_flatness(lambda w: w @ w, np.zeros(1), ONE), "not an objective"),  # type: ignore[arg-type]  # refused
+        (lambda: profile(lambda w: w @ w, np.zeros(1), ONE, [0.0]), "not an objective"),  # type: ignore[arg-type]  # refused
+        (lambda: surface(lambda w: w @ w, np.zeros(1), ONE[0], ONE[0], [0.0], [0.0]), "not an objective"),  # type: ignore[arg-type]  # refused
+        (lambda: interval_flatness(f, np.zeros(1), np.ones((0, 1))), "no directions"),
+        (lambda: profile(f, np.zeros(1), np.ones((2, 0, 1)), [0.0]), "no directions"),
+        (lambda: surface(f, np.zeros(1), np.ones((2, 1)), ONE[0], [0.0], [0.0]), "u is several points"),
+        (lambda: surface(f, np.zeros(1), ONE[0], ONE, [0.0], [0.0]), "v is several points"),
     ):
         with pytest.raises(BadInput, match=text):
             call()
@@ -301,6 +350,19 @@ def test_the_width_of_parabolas_by_hand() -> None:
     # 1 + 3t + 2t² = 3 at t = −2 and 1/2; h <= 0 never gets there on one side at least
     assert quadratic_width(1.0, 3.0, 4.0, factor=3.0).tolist() == 2.5
     assert quadratic_width([1.0, 1.0], 1.0, [0.0, -1.0]).tolist() == [np.inf, np.inf]
+
+
+@pytest.mark.parametrize("loss", [0.0, -1.0])
+def test_parabolas_without_a_width_are_refused(loss: float) -> None:
+    with pytest.raises(HypothesisViolated, match="not positive") as caught:
+        quadratic_width([1.0, loss], 0.0, 1.0)
+    assert str(loss) in str(caught.value.measured)
+    for factor in (1.0, 0.5, np.nan, np.inf):
+        with pytest.raises(BadInput, match="no parabola"):
+            quadratic_width(1.0, 0.0, 1.0, factor=factor)
+    for place in range(3):
+        with pytest.raises(BadInput, match="no parabola"):
+            quadratic_width(*np.where(np.arange(3) == place, np.nan, 1.0))
 
 
 # -- directions and variances -------------------------------------------------------------------------------
@@ -326,7 +388,17 @@ def test_matrices_without_eigen_directions_are_refused() -> None:
     assert eigen_directions(H, most=9).values.tolist() == [2.0, 1.0]
     for call, text in (
         (lambda: eigen_directions(np.triu(np.ones((2, 2)))), "not symmetric"),
-        (lambda: eigen_directions(np.full((2, 2), np.nan)), "not symmetric"),
+        (lambda: eigen_directions(np.full((2, 2), np.nan)), "matrix is not finite"),
+        (lambda: eigen_directions(H.tolist()), "must be an array"),
+        (lambda: eigen_directions(np.float64(1.0)), "wrong shape"),
+        (lambda: eigen_directions(H, most=1.5), "no eigenvectors"),  # type: ignore[arg-type]  # refused
+        (lambda: eigen_directions(backend("strict").asarray(H)), "another backend"),
+        (lambda: along(H, np.full((1, 2), np.nan)), "directions is not finite"),
+        (lambda: along(np.full((2, 2), np.inf), np.ones((1, 2))), "matrix is not finite"),
+        (lambda: projected_variance(np.full((3, 2), np.nan), H), "samples is not finite"),
+        (lambda: projected_variance(backend("strict").asarray(H), H), "another backend"),
+        (lambda: embedded([[1.0]], [0], 4), "must be an array"),
+        (lambda: filter_normalised([1.0], np.ones(1), [[0]]), "must be an array"),
         (lambda: eigen_directions(np.ones((2, 3))), "square"),
         (lambda: eigen_directions(H, most=0), "no eigenvectors"),
         (
@@ -442,6 +514,20 @@ def test_a_reference_that_is_not_positive_gives_no_ratio() -> None:
             alignment(H, S)
 
 
+def test_what_has_no_alignment_is_refused() -> None:
+    # kills: a NaN that is called a matrix of 0
+    H, strict = np.eye(2), backend("strict").asarray(np.eye(2))
+    for first, second, text in (
+        (np.full((2, 2), np.nan), H, "H is not finite"),
+        (H, np.full((2, 2), np.nan), "Σ is not finite"),
+        (H.tolist(), H, "H must be an array"),
+        (H, H.tolist(), "Σ must be an array"),
+        (strict, strict, "another backend"),
+    ):
+        with pytest.raises(BadInput, match=text):
+            alignment(first, second)
+
+
 # -- filters and profiles -----------------------------------------------------------------------------------
 NET = MLP((2, 2, 1), "relu")  # theta = (w w b | w w b)(w w b)
 WEIGHTS = {"layer": [[0, 1, 3, 4], [6, 7]], "row": [[0, 1], [3, 4], [6, 7]]}
@@ -458,6 +544,8 @@ def test_filters_of_a_network_by_hand(per: Any) -> None:
     for options in ({"per": "unit"}, {"biases": "none"}):
         with pytest.raises(BadInput, match="no such filters"):
             network_filters(NET, **options)  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(BadInput, match=r"net\.filters"):
+        network_filters(Convolutional(2, ((2,),), 3))  # type: ignore[arg-type]  # that is the test
 
 
 @everywhere

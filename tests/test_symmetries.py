@@ -147,6 +147,13 @@ def test_factors_that_rescale_nothing_are_refused(factors: Any) -> None:
         rescale(net, _theta(net, 7), 0, factors)
 
 
+@pytest.mark.parametrize("factors", [np.inf, [1.0, np.inf, 1.0]])
+def test_infinite_factors_are_refused(factors: Any) -> None:
+    net = MLP(WIDTHS, "relu")
+    with pytest.raises(BadInput, match="a factor is not finite"):
+        rescale(net, _theta(net, 7), 0, factors)
+
+
 @pytest.mark.parametrize("order", [[0, 1], [0, 1, 1], [0, 1, 3], [0.0, 1.0, 2.0], [[0, 1, 2]]])
 def test_orders_that_are_none_are_refused(order: Any) -> None:
     net = MLP(WIDTHS, "relu")

@@ -555,6 +555,10 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "a side that pooling does not divide": ("no network", lambda: Convolutional(6, ((2,), (2,)), 3)),
     "no stages": ("no network", lambda: Convolutional(4, (), 3)),
     "an empty stage": ("no network", lambda: Convolutional(4, ((),), 3)),
+    "stages that are no tuples": ("no network", lambda: Convolutional(4, (2,), 3)),  # type: ignore[arg-type]  # refused
+    "a number of stages": ("no network", lambda: Convolutional(4, 2, 3)),  # type: ignore[arg-type]  # refused
+    "a number of channels": ("no residual network", lambda: Residual(4, 2, 3)),  # type: ignore[arg-type]  # refused
+    "a multi-layer perceptron": ("not an architecture", lambda: traced_loss(MLP((4, 3)), ROWS, LABELS)),  # type: ignore[arg-type]  # refused
     "no channels": ("no network", lambda: Convolutional(4, ((0,),), 3)),
     "half a class": ("no network", lambda: Convolutional(4, ((2,),), 2.5)),  # type: ignore[arg-type]  # refused
     "an even kernel": ("no middle", lambda: Convolutional(4, ((2,),), 3, kernel=2)),

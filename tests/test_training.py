@@ -198,6 +198,7 @@ def test_warm_up_rises_to_its_peak_and_falls():
         lambda: Adam(0.1, epsilon=0.0),
         lambda: Drops(0.1, at=(3, 3)),
         lambda: Drops(0.1, at=(0,)),
+        lambda: Drops(0.1, at=3),
         lambda: Drops(0.1, at=(3,), factor=0),
         lambda: WarmUp(0, 5),
         lambda: WarmUp(4, 2.5),

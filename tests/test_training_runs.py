@@ -270,6 +270,14 @@ def test_refusals():
     ):
         with pytest.raises(BadInput, match=message):
             train(objective, w, gd, **{"steps": 1, **options})
+    for kinds, message in (
+        ((f, "sgd", None), "optimiser cannot be trained with"),
+        ((f, GradientDescent, None), "optimiser cannot be trained with"),
+        ((lambda w: w @ w, gd, None), "objective cannot be trained with"),
+        ((f, gd, 0.5), "noise cannot be trained with"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            train(kinds[0], w, kinds[1], steps=1, noise=kinds[2], rng=0)
     with pytest.raises(BadInput, match="steps"):
         train(f, w, gd, steps=-1)
     with pytest.raises(BadInput, match="another optimiser"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
+from refimpl.curvature.directions import array_of
 from refimpl.errors import BadInput, HypothesisViolated
 
 
@@ -66,7 +67,9 @@ class Alignment:
 
 
 def alignment(hessian: Array, noise: Array, *, backend: Backend | None = None) -> Alignment:
-    """Traces and norms of H and Σ, symmetric (..., D, D); their leading axes broadcast. Cost D². Raises ``BadInput``.
+    """Traces and norms of H and Σ, symmetric (..., D, D); their leading axes broadcast. Cost D².
+
+    Raises ``BadInput``, also for entries that are not finite.
 
     >>> import numpy as np
     >>> found = alignment(np.diag([3.0, 1.0]), np.diag([2.0, 0.0]))
@@ -74,6 +77,7 @@ def alignment(hessian: Array, noise: Array, *, backend: Backend | None = None) -
     (6.0, 4.0, 1.5)
     """
     B = backend or Backend()
+    hessian, noise = array_of(B, hessian, "H"), array_of(B, noise, "Σ")
     shapes = tuple(hessian.shape), tuple(noise.shape)
     if any(len(s) < 2 or s[-1] != s[-2] for s in shapes) or shapes[0][-1] != shapes[1][-1]:
         raise BadInput(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +44,7 @@ def eigen_directions(
             required="floating point: they are roots of polynomials, and eigenvectors are unit vectors",
             advice="convert with refimpl.arrays.to_numpy; traces (alignment, along) stay exact",
         )
+    matrix = array_of(B, matrix, "the matrix")
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise BadInput(
             "not a square matrix",
@@ -57,12 +59,17 @@ def eigen_directions(
         raise BadInput(
             "the matrix is not symmetric",
             measured=f"‖H − Hᵀ‖ = {float(B.xp.max(asymmetry)):.3g}",
-            required="<= √eps ‖H‖, and finite entries",
+            required="<= √eps ‖H‖",
             advice="Hessians and covariances are symmetric: look at how this one was assembled",
         )
-    if most is not None and most < 1:
-        raise BadInput("no eigenvectors were asked for", measured=most, required=">= 1", advice="None is all")
-    count = d if most is None else min(most, d)
+    if most is not None and (not isinstance(most, Integral) or most < 1):
+        raise BadInput(
+            "no eigenvectors were asked for",
+            measured=most,
+            required="a whole number >= 1",
+            advice="None is all",
+        )
+    count = d if most is None else min(int(most), d)
     values, columns = B.xp.linalg.eigh((matrix + B.mT(matrix)) / 2)
     vectors = B.mT(columns)
     return EigenDirections(
@@ -78,6 +85,7 @@ def embedded(
     part: what a matrix was restricted to, such as ``net.spans[layer]``. Raises ``BadInput``.
     """
     B = backend or Backend()
+    directions = array_of(B, directions, "directions")
     (rows,) = _parts([part], size)
     if rows.size != directions.shape[-1]:
         raise BadInput(
@@ -100,6 +108,13 @@ def network_filters(
     number, which changes no output, then multiplies every filter by a number, and the profile stays);
     "part": in the filter of their weights; "zero": in none, and they stand still.
     """
+    if not isinstance(net, MLP):
+        raise BadInput(
+            "filters of what?",
+            measured=type(net).__name__,
+            required="a refimpl.networks.MLP",
+            advice="convolutional, residual and transformer networks name theirs: net.filters",
+        )
     if per not in ("layer", "row") or biases not in ("own", "part", "zero"):
         raise BadInput(
             "no such filters",
@@ -131,6 +146,7 @@ def filter_normalised(
     0. ``BadInput`` where d_f is 0, which has no direction, and where filters overlap. Cost d.
     """
     B = backend or Backend()
+    theta, direction = array_of(B, theta, "theta"), array_of(B, direction, "the direction")
     size = int(theta.shape[-1])
     require_length(direction, size, "the directions")
     parts, count = _parts(filters, size), direction.ndim - 1
@@ -168,6 +184,18 @@ def _parts(filters: Filters, size: int) -> list[np.ndarray]:
             advice="network_filters(net) has those of a multi-layer perceptron",
         )
     return parts
+
+
+def array_of(B: Backend, x: Any, name: str) -> Array:
+    """x (..., k), finite and of this backend, integers as its floats; else ``BadInput``."""
+    if not hasattr(x, "ndim"):
+        raise BadInput(
+            f"{name} must be an array",
+            measured=type(x).__name__,
+            required=f"an array of backend {B.name!r}",
+            advice="numpy.asarray(…) makes one; backend=… says which other backend the arrays are of",
+        )
+    return B.vector(x, x.shape[-1] if x.ndim else 1, name)
 
 
 def require_directions(directions: Any, size: int) -> None:

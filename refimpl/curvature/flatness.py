@@ -20,12 +20,14 @@ import numpy as np
 
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.errors import BadInput, HypothesisViolated
+from refimpl.errors import BadInput, HypothesisViolated, TooLarge
 from refimpl.objective import Objective
 from refimpl.solvers.lower import overflow_allowed
 from refimpl.spaces import CHUNK
 
 LEAST = 5e-324  # the smallest number above 0: a sign for what is nearer to 0 than any float
+NORMAL = 2.0**-1022  # below it start · growth may round to start
+MOST_POINTS = 10**4  # tried outwards on each side
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,9 @@ def interval_flatness(
     """F_v at w (d,) along each of the directions (..., d), all of them in one call; the loss is whatever f is.
 
     growth: the resolution, nearest neighbours among the points tried are this far apart. v is not normalised.
-    lam: needed where f has a λ. Raises ``HypothesisViolated`` where L(w) <= 0, which no factor raises; ``BadInput``.
+    lam: needed where f has a λ. Raises ``HypothesisViolated`` where L(w) <= 0, which no factor raises, where L(w) or
+    its multiple is not finite, and where a point tried has a loss of NaN, which is on neither side (∞ is above);
+    ``BadInput``, also where w + limit · v rounds to w, so that nothing moves; ``TooLarge`` above 10⁴ points on a side.
     Cost: log(limit/start)/log(growth) values of f per side at most, and about ten more for a crossing.
 
     >>> import refimpl as ri
@@ -78,15 +82,31 @@ def interval_flatness(
     """
     _require_options(f, factor, start, limit, growth, chunk)
     B, lam, w = f.backend, known_lam(f, lam), one_point(f, w)
-    V = B.vector(directions, f.d, "directions")
+    V = some_directions(f, directions)
     lead = tuple(V.shape[:-1])
     V = B.reshape(V, (math.prod(lead), f.d))
     if not bool(B.xp.all(B.xp.any(V != 0, axis=-1))):
         raise BadInput(
             "a direction is zero", measured="0", required="v ≠ 0", advice="the loss does not change along it"
         )
-    here = f.value(lam, w)
+    with overflow_allowed():
+        if not bool(B.xp.all(B.xp.any(w + V * B.scalar(limit) != w, axis=-1))):
+            raise BadInput(
+                "w does not move along a direction",
+                measured=f"w + {float(limit):g} v rounds to w in every coordinate",
+                required="an entry of v that, times the limit, is more than the rounding of w's",
+                advice="take a longer direction, or a larger limit; over the rationals nothing is rounded",
+            )
+        here = f.value(lam, w)
+        level = here * B.scalar(factor)
     loss = float(to_numpy(here))
+    if not math.isfinite(float(to_numpy(level))):
+        raise HypothesisViolated(
+            "the level is no finite number: nothing crosses it",
+            measured=f"L(w) = {loss}, times {factor}",
+            required="a finite multiple of a finite loss",
+            advice="look for an overflow in the loss at w; a loss divided by a constant has the same widths",
+        )
     if not loss > 0:
         raise HypothesisViolated(
             "the loss at w is not positive: no multiple of it lies above it",
@@ -94,7 +114,7 @@ def interval_flatness(
             required="L(w) > 0",
             advice="at interpolation take the curvature (along, eigen_directions), or the loss with dropout",
         )
-    rays = _Rays(f, lam, w, B.concat([-V, V], axis=0), here * B.scalar(factor), chunk)
+    rays = _Rays(f, lam, w, B.concat([-V, V], axis=0), level, chunk)
     bracket = _Bracket.found(rays, (1 - factor) * loss, start, limit, growth)
     places, gaps = bracket.refined(rays, B.eps or Backend().eps)
     shape = (2, *lead)
@@ -106,12 +126,27 @@ def interval_flatness(
 def quadratic_width(loss: Any, slope: Any, curvature: Any, *, factor: float = 2.0) -> np.ndarray:
     """F_v of L + gδ + hδ²/2: 2 √(g² + 2h(factor − 1)L)/h where h > 0, else inf (one side never gets there).
 
-    loss, slope g = ∇L·v and curvature h = vᵀHv broadcast, on the host. With g = 0: 2 √(2(factor − 1)L/h).
+    loss, slope g = ∇L·v and curvature h = vᵀHv broadcast, on the host. With g = 0: 2 √(2(factor − 1)L/h). Raises
+    ``HypothesisViolated`` where a loss is not positive, ``BadInput`` where factor <= 1 or a number is not finite.
 
     >>> quadratic_width(1.0, 0.0, [8.0, -1.0]).tolist()
     [1.0, inf]
     """
     L, g, h = (np.asarray(to_numpy(x), dtype=np.float64) for x in (loss, slope, curvature))
+    if not (1 < factor < math.inf and all(np.all(np.isfinite(x)) for x in (L, g, h))):
+        raise BadInput(
+            "no parabola that rises to a multiple of its value",
+            measured=f"factor {factor}, loss {L}, slope {g}, curvature {h}",
+            required="finite numbers, factor > 1",
+            advice="leave factor out for 2; look at how the others were computed",
+        )
+    if not np.all(L > 0):
+        raise HypothesisViolated(
+            "a loss is not positive: no multiple of it lies above it",
+            measured=f"smallest loss {L.min()}",
+            required="L > 0",
+            advice="at interpolation take the curvature itself, or the loss with dropout",
+        )
     curved = np.where(h > 0, h, 1.0)
     width = 2 * np.sqrt(g * g + 2 * curved * (factor - 1) * L) / curved
     return np.asarray(np.where(h > 0, width, np.inf))
@@ -138,9 +173,21 @@ class _Rays:
             with overflow_allowed():  # far away a loss may overflow: that is above
                 excess = self.f.value(self.lam, self.w + steps) - self.level
             below, gap = np.asarray(to_numpy(excess < 0), dtype=bool), to_numpy(excess)
+            self._require_numbers(gap, lanes[some], t[some])
             found.append(np.where(below, np.minimum(gap, -LEAST), np.maximum(gap, 0)))
         self.evaluated += lanes.size
         return np.concatenate(found)
+
+    def _require_numbers(self, gap: np.ndarray, lanes: np.ndarray, t: np.ndarray) -> None:
+        nowhere = np.flatnonzero(np.isnan(gap))
+        if nowhere.size:
+            side, number = divmod(int(lanes[nowhere[0]]), self.V.shape[0] // 2)
+            raise HypothesisViolated(
+                "the loss is not a number at a point that was tried: it is on neither side of the level",
+                measured=f"NaN at δ = {(1 if side else -1) * t[nowhere[0]]:g} along direction {number}",
+                required="a loss that is a number, or infinite, on the way to its crossing",
+                advice="lower limit, or growth, so that the points tried stay where the loss is defined",
+            )
 
 
 @dataclass(eq=False)
@@ -219,6 +266,30 @@ class _Bracket:
         return np.where((a < t) & (t < b), t, middle)
 
 
+def require_objective(f: Any) -> None:
+    """An objective; else ``BadInput``."""
+    if not isinstance(f, Objective):
+        raise BadInput(
+            "not an objective",
+            measured=type(f).__name__,
+            required="a refimpl.Objective",
+            advice="refimpl.functions.from_function(f, n=0, d=…) makes one of a function of (lam, w)",
+        )
+
+
+def some_directions(f: Objective, directions: Any) -> Array:
+    """Directions (..., d), at least one, on f's backend; else ``BadInput``."""
+    V = f.backend.vector(directions, f.d, "directions")
+    if 0 in V.shape:
+        raise BadInput(
+            "no directions",
+            measured=tuple(V.shape),
+            required=f"(..., {f.d}), at least one",
+            advice="pass one or more, each a vector on the last axis",
+        )
+    return V
+
+
 def known_lam(f: Objective, lam: Array | None) -> Array:
     """λ (n,) as given, or the empty one of an objective that has none; else ``BadInput``."""
     if lam is None and f.n:
@@ -226,7 +297,7 @@ def known_lam(f: Objective, lam: Array | None) -> Array:
             "the loss depends on λ", measured="lam=None", required=f"lam ({f.n},)", advice="pass lam=…"
         )
     lam = f.backend.zeros((0,)) if lam is None else f.backend.vector(lam, f.n, "lam")
-    return _single(lam, f.n, "lam")
+    return single(lam, f.n, "lam")
 
 
 def one_point(f: Objective, w: Array) -> Array:
@@ -238,16 +309,17 @@ def one_point(f: Objective, w: Array) -> Array:
             required="one loss",
             advice="take f itself, or one of its terms",
         )
-    return _single(f.backend.vector(w, f.d, "w"), f.d, "w")
+    return single(f.backend.vector(w, f.d, "w"), f.d, "w")
 
 
-def _single(x: Array, size: int, name: str) -> Array:
+def single(x: Array, size: int, name: str) -> Array:
+    """One vector (size,); else ``BadInput``."""
     if x.ndim != 1:
         raise BadInput(
             f"{name} is several points",
             measured=tuple(x.shape),
             required=f"({size},)",
-            advice="directions may have leading axes; call it for one point at a time",
+            advice="call it for one at a time; the directions of profiles and widths may have leading axes",
         )
     return x
 
@@ -255,6 +327,7 @@ def _single(x: Array, size: int, name: str) -> Array:
 def _require_options(
     f: Objective, factor: float, start: float, limit: float, growth: float, chunk: int
 ) -> None:
+    require_objective(f)
     if not f.backend.ordered:
         raise BadInput(
             "a crossing cannot be searched for over balls",
@@ -262,11 +335,19 @@ def _require_options(
             required="numbers that can be compared",
             advice="search in floats or in rationals",
         )
-    fits = factor > 1 and growth > 1 and 0 < start < limit and chunk >= 1
+    fits = factor > 1 and growth > 1 and NORMAL <= start < limit and chunk >= 1
     if not fits or not all(math.isfinite(x) for x in (factor, growth, limit)):
         raise BadInput(
             "nothing can be searched for with these options",
             measured=f"factor {factor}, start {start}, limit {limit}, growth {growth}, chunk {chunk}",
-            required="factor > 1, growth > 1, 0 < start < limit, all finite; chunk >= 1",
+            required="factor > 1, growth > 1, 2⁻¹⁰²² <= start < limit, all finite; chunk >= 1",
             advice="leave them out: factor 2, limit 1024, growth √2",
+        )
+    points = (math.log(limit) - math.log(start)) / math.log(growth)
+    if points > MOST_POINTS:
+        raise TooLarge(
+            "too many points to try",
+            measured=f"log(limit/start)/log(growth) = {points:.3g} on each side",
+            required=f"<= {MOST_POINTS}",
+            advice="raise growth, the resolution, or start nearer to the limit",
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from refimpl.arrays.backend import Array
-from refimpl.curvature.flatness import known_lam, one_point
+from refimpl.curvature.flatness import known_lam, one_point, require_objective, single, some_directions
 from refimpl.errors import BadInput
 from refimpl.objective import Objective
 from refimpl.spaces import CHUNK
@@ -44,7 +44,8 @@ def profile(
     >>> profile(f, np.array([1.0]), np.array([1.0]), [-1.0, 0.0, 1.0]).values.tolist()
     [0.0, 1.0, 4.0]
     """
-    B, V = f.backend, f.backend.vector(directions, f.d, "directions")
+    require_objective(f)
+    B, V = f.backend, some_directions(f, directions)
     a = _steps(f, alphas, "alphas")
     lead, count = tuple(V.shape[:-1]), a.shape[0]
     flat = B.reshape(V, (-1, f.d))
@@ -65,8 +66,11 @@ def surface(
     chunk: int = CHUNK,
 ) -> Surface:
     """L(w + α u + β v) for u, v (d,) and numbers α (A,), β (B,): one value of f each. As :func:`profile`."""
+    require_objective(f)
     B = f.backend
-    pair = [B.reshape(B.vector(x, f.d, name), (1, f.d)) for x, name in ((u, "u"), (v, "v"))]
+    pair = [
+        B.reshape(single(B.vector(x, f.d, name), f.d, name), (1, f.d)) for x, name in ((u, "u"), (v, "v"))
+    ]
     a, b = _steps(f, alphas, "alphas"), _steps(f, betas, "betas")
     rows, columns = (index.ravel() for index in np.indices((a.shape[0], b.shape[0])))
     none = 0 * rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
-from refimpl.curvature.directions import require_directions
+from refimpl.curvature.directions import array_of, require_directions
 from refimpl.errors import BadInput
 
 
@@ -16,13 +16,15 @@ def projected_variance(samples: Array, directions: Array, *, backend: Backend | 
     """(1/S) Σ_s (v·x_s − mean)², the population variance of the samples' components along v.
 
     samples (..., S, d), directions (..., k, d) -> (..., k); v is not normalised. The samples' mean is taken off
-    before they are projected, so that nothing large cancels. Raises ``BadInput``. Cost S d k.
+    before they are projected, so that nothing large cancels. Raises ``BadInput``, also for samples that are not finite.
+    Cost S d k.
 
     >>> import numpy as np
     >>> projected_variance(np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])).tolist()
     [1.0, 0.0]
     """
     B = backend or Backend()
+    samples, directions = array_of(B, samples, "samples"), array_of(B, directions, "directions")
     if samples.ndim < 2 or samples.shape[-2] < 2:
         raise BadInput(
             "a variance needs samples",
@@ -42,5 +44,6 @@ def along(matrix: Array, directions: Array, *, backend: Backend | None = None) -
     matrix (..., d, d), directions (..., k, d) -> (..., k); v is not normalised. Raises ``BadInput``. Cost d² k.
     """
     B = backend or Backend()
+    matrix, directions = array_of(B, matrix, "the matrix"), array_of(B, directions, "directions")
     require_directions(directions, matrix.shape[-1])
     return B.sum((directions @ matrix) * directions)

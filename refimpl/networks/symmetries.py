@@ -20,7 +20,7 @@ def rescale(net: MLP, theta: Array, layer: int, factors: Any) -> Array:
 
     a(cz) = c a(z) for c > 0, so the outputs stay, under every mask of the units too. theta (..., size); factors: one
     number, or one for each unit (width,). Raises ``HypothesisViolated`` where the activation is not positively
-    homogeneous, ``BadInput`` where a factor is not positive or no layer reads the units.
+    homogeneous, ``BadInput`` where a factor is not positive and finite or no layer reads the units.
 
     >>> net = MLP((1, 1, 1), "relu")
     >>> rescale(net, np.array([3.0, 1.0, 4.0, 5.0]), 0, 2.0).tolist()
@@ -95,4 +95,4 @@ def _factors(net: MLP, layer: int, factors: Any) -> Array:
             required=f"a number > 0, or one for each of {width} units",
             advice="a factor below 0 turns a ReLU's active side around",
         )
-    return c
+    return B.vector(c, width, "a factor")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -53,7 +54,7 @@ class Drops(Rate):
     def __post_init__(self) -> None:
         _require_positive(self.rate, "the learning rate")
         _require_positive(self.factor, "the factor")
-        at = tuple(self.at)
+        at: tuple[int, ...] = tuple(self.at) if isinstance(self.at, Iterable) else (0,)  # refused below
         if not all(isinstance(k, Integral) and k >= 1 for k in at) or list(at) != sorted(set(at)):
             raise BadInput(
                 "the learning rate drops where?",

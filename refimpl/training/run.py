@@ -89,6 +89,10 @@ def train(
     """
     for value, name, least in ((steps, "steps", 0), (every, "every", 1), (last, "last", 0)):
         require_count(value, name, least=least)
+    _require_kind("objective", objective, Objective)
+    _require_kind("optimiser", optimiser, Optimiser)
+    if noise is not None:
+        _require_kind("noise", noise, Noise)
     B = objective.backend
     optimiser, draws, lam = optimiser.to(B), Draws(objective, draw, batch), _lam(objective, lam)
     rng = _generator(rng, draws.random or noise is not None)
@@ -133,6 +137,16 @@ def train(
         e.result = result()
         raise
     return result()
+
+
+def _require_kind(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise BadInput(
+            f"{name} cannot be trained with",
+            measured=f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__,
+            required=f"an instance of {kind.__module__}.{kind.__name__}",
+            advice="train(objective, start, GradientDescent(0.1), steps=100) is the order",
+        )
 
 
 def _lam(objective: Objective, lam: Any) -> Array:

@@ -215,6 +215,11 @@ def require_whole_fields(thing: Any, least: dict[str, int]) -> None:
         )
 
 
+def listed(value: Any) -> bool:
+    """A tuple, or a list."""
+    return isinstance(value, tuple | list)
+
+
 def require_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     """value is one of the choices."""
     if value not in choices:

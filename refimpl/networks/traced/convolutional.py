@@ -16,6 +16,7 @@ from refimpl.networks.traced.architecture import (
     Site,
     activate,
     dropped,
+    listed,
     require_choice,
     require_whole_fields,
 )
@@ -62,14 +63,15 @@ class Convolutional(Architecture):
         require_choice("dropout site", self.dropout, ("pooling", "convolution"))
         require_choice("kind of unit", self.drop, ("entries", "channels"))
         activation(self.activation)
-        channels = [c for stage in self.stages for c in stage]
-        whole = all(isinstance(c, int) and c >= 1 for c in channels) and all(self.stages)
+        nested = listed(self.stages) and all(listed(stage) for stage in self.stages)
+        channels = [c for stage in self.stages for c in stage] if nested else []
+        whole = nested and all(self.stages) and all(isinstance(c, int) and c >= 1 for c in channels)
         if not (whole and channels and self.side % self.pool ** len(self.stages) == 0):
             raise BadInput(
                 "these stages make no network",
                 measured=f"stages {self.stages}, side {self.side}, pool {self.pool}",
                 required="channels >= 1 in every stage, and a side that each stage's pooling divides",
-                advice="8 × 8 images take up to three stages with pool=2",
+                advice="((4,), (8,)) are two stages of one convolution; 8 × 8 images take up to three with pool=2",
             )
 
     @property

@@ -35,6 +35,13 @@ def traced_loss(
     >>> f.d, f.units, f.y.shape
     (29, 2, (3, 5))
     """
+    if not isinstance(architecture, Architecture):
+        raise BadInput(
+            "not an architecture of refimpl.networks.traced",
+            measured=type(architecture).__name__,
+            required="a Convolutional, Residual or Transformer",
+            advice="refimpl.networks.loss takes a multi-layer perceptron",
+        )
     X = tokens(architecture, X) if architecture.tokens else numbers(X, 2, "X")
     if X.shape[-1] != architecture.features:
         raise BadInput(

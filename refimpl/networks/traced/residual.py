@@ -18,6 +18,7 @@ from refimpl.networks.traced.architecture import (
     Site,
     activate,
     dropped,
+    listed,
     require_choice,
     require_whole_fields,
 )
@@ -64,14 +65,14 @@ class Residual(Architecture):
         require_kernel(self.kernel)
         require_choice("kind of unit", self.drop, ("entries", "channels"))
         activation(self.activation)
-        whole = all(isinstance(c, int) and c >= 1 for c in self.channels)
+        whole = listed(self.channels) and all(isinstance(c, int) and c >= 1 for c in self.channels)
         rising = whole and list(self.channels) == sorted(self.channels)
         if not (rising and self.channels and self.side % 2 ** (len(self.channels) - 1) == 0):
             raise BadInput(
                 "these stages make no residual network",
                 measured=f"channels {self.channels}, side {self.side}",
                 required="channels >= 1 that do not decrease, and a side that can be halved between stages",
-                advice="8 × 8 images take up to four stages",
+                advice="channels=(4, 8) are two stages; 8 × 8 images take up to four",
             )
 
     @property

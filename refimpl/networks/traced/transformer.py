@@ -32,7 +32,9 @@ class Transformer(Architecture):
     X holds rows of S + T tokens: the source's 0 … words − 1, then the decoder's, ``words`` being the one that begins.
     Embeddings times √d_model plus sines of the positions; ``layers`` encoder layers (self-attention, feed-forward) and
     decoder layers (causal self-attention, attention to the encoder's output, feed-forward), each sub-layer
-    x ↦ norm(x + m sublayer(x)).
+    x ↦ norm(x + m sublayer(x)), norm(z) = scale ∘ (z − mean)/√(variance + 2⁻¹⁷) + shift over the d_model entries of
+    each position, population variance. Scale and shift of a sub-layer, d_model numbers each, stand in θ behind its
+    matrices: ``net.spans["encoder 1.self.scale"]``, ``net.spans["encoder 1.self.shift"]``; at random they are 1 and 0.
     Projections have no bias, ``heads`` heads of size d_head stand one after the other in their rows.
 
     Dropout as in dropout-flatness: on the output of each sub-layer before it is added and normalised, and on the two
