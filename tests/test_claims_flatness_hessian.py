@@ -251,6 +251,16 @@ def test_the_deep_counterexamples():
     assert hinges.keep == (Fraction(1, 2),) * 2
 
 
+def test_one_unit_in_the_last_hidden_layer_is_not_enough():
+    case = _planted.build(theorem_1_deep.LAST_NARROW)
+    assert case.net.hidden == (1, 2, 1)
+    assert all(x == 0 for x in case.slope)
+    assert case.margin >= _planted.MARGIN
+    assert all(W[:, :-1].all() for W in map(to_numpy, case.net.layers(case.theta)[1:]))
+    assert (case.hessian != case.printed).any()
+    assert (case.hessian == case.enumerated).all()
+
+
 def test_the_network_of_two_outputs():
     """x = ±(1, 0) with ±(2, 2), x = ±(0, 1) with ±(1, −1), u = (1, 0), W = (1, 1): C_r = −½(0, ±1) in row u."""
     case = theorem_1_settings.two_outputs({"a": 1, "b": 1, "first": 2, "second": 1, "keep": 4})

@@ -13,6 +13,7 @@ from refimpl.arrays import to_numpy
 from verification.claims.dropout_flatness import (
     _minima,
     _noise,
+    _planted,
     closing_similarity,
     closing_similarity_rates,
     cross_term,
@@ -236,3 +237,48 @@ def test_the_printed_trace_of_many_copies_is_p_times_the_true_one():
     gaps = [abs(ratio - 2 / 3) for ratio in ratios]
     assert gaps[0] > gaps[1] > gaps[2]
     assert 3 * gaps[2] < gaps[0]  # they fall as 1/m
+
+
+# -- points by hand ----------------------------------------------------------------------------------------------
+
+
+def test_two_steps_of_training_by_hand():
+    """f = w(ux + b) + c, x = 1, y = 2, s = ½: at (1, 0, 1, 0) ε = −1, f¹ = 1, ∇ = −(1, 1, 1, 1) + ½(1, 1, 1, 0)."""
+    one = theorem_2.trained({**theorem_2.TRAINED, "steps": 1}).at.theta
+    assert [Fraction(int(x.p), int(x.q)) for x in one] == [
+        Fraction(9, 8),
+        Fraction(1, 8),
+        Fraction(9, 8),
+        Fraction(1, 4),
+    ]
+    two = theorem_2.trained(theorem_2.TRAINED)
+    slope = _planted.build({**theorem_2.TINY, "theta": [str(x) for x in one]})
+    slope = _noise.Noise(slope).kept(Fraction(2, 3)).at.slope
+    assert (two.at.theta == one - slope / 4).all()
+    assert any(x != 0 for x in two.at.slope)  # assumption 1 is broken along the run
+
+
+def test_the_floor_for_own_masks_is_the_average_of_its_samples():
+    """n Σ_own − (m² H − (1/n) Σ m_im_iᵀ) = (1/n) Σ E (ε_η² − m²) ∇f_η∇f_ηᵀ, at any θ."""
+    of = _noise.build(at((2, 2, 1), "relu", n=3, seed=4, keep=[3, 6]))
+    least = of.errors_squared[0]
+    floor = least * of.at.printed - _noise.average(_noise.outer(of.means))
+    rest = _noise.average(of.mean_of(lambda errors: errors**2 - least))
+    assert (3 * of.exact("own masks") - floor == rest).all()
+
+
+@pytest.mark.parametrize("p", ["1/3", "7/8", "1"])
+def test_the_smallest_minimum_has_no_noise_on_its_weights(p):
+    of = _minima.either(_minima.pair(p))
+    assert prop_1.smallest_minimum(of).holds
+    assert not prop_1.smallest_minimum(of, own=Fraction(1, 4)).holds or p == "1"
+    assert all(x == 0 for draw in _noise.DRAWS for x in of.exact(draw)[0])
+    assert of.at.hessian[0, 0] > 0
+
+
+def test_errors_bound_the_units_but_for_units_that_are_always_kept():
+    kept = _noise.build(theorem_2_hypothesis.UNDROPPED)
+    assert all(x == 0 for x in (*kept.at.slope, *kept.at.errors))
+    assert theorem_2_hypothesis.balance(kept).holds  # the balance says nothing there
+    assert not theorem_2_hypothesis.silenced(kept).holds
+    assert not theorem_2_hypothesis.DROPPED.predicate(kept)[0]

@@ -14,12 +14,15 @@ KINDS = (
     ["bounded"],
     ["estimated", "bounded"],
     ["bounded"],
+    [],
     ["estimated"],
 )  # what each block says that it prints
 
 
 @pytest.mark.parametrize(
-    ("block", "kinds"), list(zip(BLOCKS, KINDS, strict=True)), ids=["first", "digits", "dropout", "own"]
+    ("block", "kinds"),
+    list(zip(BLOCKS, KINDS, strict=True)),
+    ids=["first", "digits", "dropout", "noise", "own"],
 )
 def test_block_runs(block, kinds, capsys):
     exec(compile(block, "README", "exec"), {"__name__": "readme"})

@@ -213,8 +213,8 @@ CLAIMS = (
         id="dropout-flatness/alignment@ordered",
         title="How well noise between two multiples of the Hessian is aligned",
         source=SOURCE + " with proposition 1, derived here",
-        statement=r"\alpha H \preceq \Sigma \preceq \beta H, \; H \succeq 0 \;\Rightarrow\; "
-        + BOUND.removesuffix(r", \quad "),
+        statement=r"0 \le \alpha, \; 0 < \beta, \; \alpha H \preceq \Sigma \preceq \beta H, \; H \succeq 0 "
+        r"\;\Rightarrow\; " + BOUND.removesuffix(r", \quad "),
         hypotheses=(ORDERED,),
         strategy=st.sampled_from(("printed", "one sample")).flatmap(
             lambda which: minima(n=(1, 4), activation=st.just("linear"), which=st.just(which))

@@ -8,7 +8,8 @@ that of sK, whatever e: relative to Σ it falls as e⁻² for large errors at fi
 relative distance falls as e⁻¹ only, and as e → 0 it does not vanish.
 
 At the minimum of theorem-2's text both errors have size (1−p)/2: equal errors at a global minimum; as p → 1 they
-vanish, and Σ_one/s → ¼e_ce_cᵀ, of rank one, while H → (1/n)Σ g₀g₀ᵀ of rank two: not proportional for any p.
+vanish, and Σ_one/s = (p/4)e_ce_cᵀ → ¼e_ce_cᵀ, of rank one, while H → (1/n)Σ g₀g₀ᵀ of rank two: not
+proportional for any p.
 """
 
 from __future__ import annotations
@@ -167,6 +168,13 @@ def towards_one(of: Noise) -> dict[str, Any]:
     return {"x": [2.0**-k for k in range(1, 13)], "lines": lines, **axes}
 
 
+def limit(of: Noise, *, value: Fraction = Fraction(1, 4), order: int = 1) -> Measurement:
+    """max |Σ_one/s − ``value`` e_ce_cᵀ| <= (1−p)^``order``/4."""
+    B, p = of.backend, of.backend.scalar(of.at.keep[0])
+    gap = of.exact("one sample") / of.at.spread[0] - B.scalar(value) * outer(B.eye(of.at.net.size)[-1])
+    return Measurement(observed=max(abs(gap).ravel()), bound=(1 - p) ** order / 4)
+
+
 ANY = points(
     e=st.integers(1, 8).map(lambda k: f"{k}/2"),
     signs=st.integers(0, 7),
@@ -226,6 +234,31 @@ CLAIMS = (
         notes="At the first instance, a global minimum for every p, $\\Sigma_{\\text{one}} = "
         "\\frac{1-p}4e_ce_c^\\top$ has rank one and H has not; "
         "both errors are (1−p)/2. So it fails at the end of training, and as p → 1 too.",
+    ),
+    Claim(
+        id="dropout-flatness/closing-similarity@p-to-1",
+        title="At the smallest minimum the covariance over s tends to a matrix of rank one as p tends to 1",
+        source=SOURCE + ", derived here",
+        statement=r"x = \pm1, \; y = (1, 0), \; \text{one linear unit}, \; \nabla E_\eta R = 0, \; p < 1: \quad "
+        r"\Bigl\|\tfrac1s\Sigma_{\text{one}} - \tfrac14e_ce_c^\top\Bigr\|_{\max} \le \tfrac{1-p}4",
+        hypotheses=(STATIONARY,),
+        strategy=st.integers(1, 4095).map(lambda k: pair(f"{k}/4096")),
+        explicit=(pair("1/2"), pair("15/16"), pair("4095/4096")),
+        build=either,
+        measure=limit,
+        grade="proved",
+        controls=(
+            Control("1/8 for 1/4", kind="formula", measure=lambda of: limit(of, value=Fraction(1, 8))),
+            Control("(1−p)² for 1−p", kind="formula", measure=lambda of: limit(of, order=2)),
+            Control(
+                "not stationary",
+                params=at((1, 1, 1), "linear", theta=[1, 0, 1, "1/2"], X=[[1], [-1]], y=[1, 0]),
+            ),
+        ),
+        equality=Equality(params=pair("1/2"), reaches=1.0),
+        budget=Budget(quick=40, full=400),
+        notes="$\\Sigma_{\\text{one}} = \\frac{1-p}4e_ce_c^\\top$, so the bound is an equality for every p. H tends "
+        "to $\\frac1n\\sum\\nabla f\\nabla f^\\top$, of rank two: no limit of multiples.",
     ),
     Claim(
         id="dropout-flatness/closing-similarity@between",

@@ -176,7 +176,8 @@ CLAIMS = (
         measure=is_literal(),
         grade="proved",
         complete="both sides are quadratic forms in (c − y, f¹, …, f^m), no coefficient of which involves more than "
-        "two units' masks; p_j times either side has degree 2 in p_j: three values of each of five variables decide "
+        "two units' masks; the product of all p_j times either side "
+        "has degree 2 in every p_j: three values of each of five variables decide "
         "m = 2, and with it every m",
         controls=(
             Control("1/p for (1−p)/p", kind="formula", measure=is_literal(lambda p: 1 / p)),

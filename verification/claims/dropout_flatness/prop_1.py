@@ -13,7 +13,9 @@ every p < 1: part (ii) fails too; for own masks, p(1−p)/8 > (1−p)²/4 where 
 
 Corrected (pathwise). If m² <= ε_η² <= M² for all samples and masks, m²H ⪯ Σ_one ⪯ M²H at stationary points, as ggᵀ
 = ε_η²∇f_η∇f_ηᵀ; with theorem-2@order, Σ_shared ⪯ nΣ_own ⪯ M²H, but no lower bound: full-batch noise has no part
-from the data.
+from the data. At the minimum above Σ_shared = 0 and Σ_own = (p(1−p)/8)e_ce_cᵀ, while e_uᵀHe_u = w²/p. What is left
+for own masks, at any θ: with m_i = E_η g the same average gives nΣ_own = (1/n) Σ (E ggᵀ − m_im_iᵀ) ⪰ m²H_printed
+− (1/n) Σ m_im_iᵀ.
 """
 
 from __future__ import annotations
@@ -22,12 +24,23 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from refimpl.curvature.noise import Draw
 from verification.claims.dropout_flatness._minima import either, minima, pair
-from verification.claims.dropout_flatness._noise import AWAY, STATIONARY, Noise, below
+from verification.claims.dropout_flatness._noise import AWAY, STATIONARY, Noise, average, below, outer
 from verification.claims.dropout_flatness._planted import at
 from verification.claims.dropout_flatness.theorem_2_hypothesis import LABELS
-from verification.model import Budget, Claim, Control, Correction, Equality, Hypothesis, Measurement
+from verification.model import (
+    Budget,
+    Claim,
+    Control,
+    Correction,
+    Equality,
+    Hypothesis,
+    Measurement,
+    identity,
+)
 
 I = "dropout-flatness, Proposition 1 (i)"  # noqa: E741  # the part's number
 II = "dropout-flatness, Proposition 1 (ii)"
@@ -45,7 +58,7 @@ def delta(of: Noise) -> Any:
 
 
 def cap(of: Noise) -> Any:
-    """(δ+ϵ)²: the least that both losses allow, or what the parameters state."""
+    """(δ+ϵ)²: the sharpest cap, the least that Ω allows; or what the parameters state."""
     return Fraction(of.at.params["cap"]) if "cap" in of.at.params else largest_loss(of)
 
 
@@ -98,16 +111,61 @@ def pathwise_upper(
     return measure
 
 
-LOWER = Correction(
+def own_lower(of: Noise, *, mean: bool = True) -> Measurement:
+    """min ε_η² H_printed − (1/n) Σ m_im_iᵀ ⪯ nΣ_own at any θ; ``mean``: the subtracted part."""
+    lost = average(outer(of.means)) if mean else 0
+    return below(of.errors_squared[0] * of.at.printed - lost, of.at.n * of.exact("own masks"))
+
+
+def smallest_minimum(of: Noise, *, own: Fraction = Fraction(1, 8)) -> Measurement:
+    """At ``pair``: Σ_shared = 0, Σ_own = p(1−p) ``own`` e_ce_cᵀ, e_uᵀHe_u = 1/p."""
+    B, p = of.backend, of.backend.scalar(of.at.keep[0])
+    corner = outer(B.eye(of.at.net.size)[-1])
+    found = [of.exact("own masks").ravel(), of.exact("shared mask").ravel(), of.at.hessian[0, :1]]
+    expected = [(B.scalar(own) * p * (1 - p) * corner).ravel(), 0 * corner.ravel(), np.array([1 / p])]
+    return identity(np.concatenate(found), np.concatenate(expected))
+
+
+def and_no_multiple(measure: Callable[[Noise], Measurement]) -> Callable[[Noise], Measurement]:
+    """This, and that no multiple of H bounds the full batch's noise: the smallest minimum with the same p."""
+
+    def both(of: Noise) -> Measurement:
+        least = either(pair(str(of.at.keep[0])))
+        return max(measure(of), smallest_minimum(least), key=lambda found: found.used)
+
+    return both
+
+
+NOTHING = (
+    r"e_u^\top He_u = \tfrac1p \; (w = 1), \quad \Sigma_{\text{own}} = \tfrac{p(1-p)}8e_ce_c^\top, \quad "
+    r"\Sigma_{\text{shared}} = 0"
+)
+PATHWISE = Correction(
     tex=r"\min_{i,\eta}(f_\eta(x_i) - y_i)^2\;H \preceq \Sigma_{\text{one}} \quad \text{at minima of two-layer "
-    r"networks; for } "
-    r"\Sigma_{\text{own}}, \Sigma_{\text{shared}} \text{ no multiple of } H \text{ but } 0",
+    r"networks}",
     measure=pathwise_lower,
     proof="$gg^\\top = \\varepsilon_\\eta^2\\nabla f_\\eta\\nabla f_\\eta^\\top$: average over masks and "
     "samples; the mean gradient is 0, and "
     "$H = E\\nabla f_\\eta\\nabla f_\\eta^\\top$ by theorem 1 where it holds. The clip must act on masked "
     "outputs: see threshold.",
 )
+OWN = Correction(
+    tex=r"n\Sigma_{\text{own}} \succeq \min_{i,\eta}(f_\eta(x_i) - y_i)^2\;H_{\text{printed}} - "
+    r"\frac1n\sum_im_im_i^\top, \quad m_i = E_\eta\,g_i; \text{ no multiple of } H \text{ but } 0\text{: at the "
+    r"smallest minimum } " + NOTHING,
+    measure=and_no_multiple(own_lower),
+    proof="$n\\Sigma_{\\text{own}} = \\frac1n\\sum_i(E_\\eta\\,gg^\\top - m_im_i^\\top)$ and $E_\\eta\\,gg^\\top = "
+    "E_\\eta\\,\\varepsilon_\\eta^2\\nabla f_\\eta\\nabla f_\\eta^\\top$, at any θ. The smallest minimum: one "
+    "linear unit, x = ±1, labels 1 and 0.",
+)
+SHARED = Correction(
+    tex=r"\Sigma_{\text{shared}} \succeq 0, \text{ and no multiple of } H \text{ but } 0\text{: at the smallest "
+    r"minimum } " + NOTHING,
+    measure=and_no_multiple(lambda of: below(0 * of.at.hessian, of.exact("shared mask"))),
+    proof="A covariance is positive semidefinite. One linear unit, x = ±1, labels 1 and 0: $f = \\frac12 \\pm "
+    "\\frac p2$; dropped, the unit leaves gradients $\\pm\\frac12e_c$, which cancel in the batch; kept, none.",
+)
+LOWER = {"one sample": PATHWISE, "own masks": OWN, "shared mask": SHARED}
 
 
 def upper(draw: Draw) -> Correction:
@@ -116,7 +174,7 @@ def upper(draw: Draw) -> Correction:
     symbol = next(tex for known, _, tex in READINGS if known == draw)
     return Correction(
         tex=rf"{n}{symbol} \preceq \max_{{i,\eta}}(f_\eta(x_i) - y_i)^2\;H \quad \text{{at minima of two-layer "
-        "networks}}",
+        r"networks}",
         measure=pathwise_upper(draw),
         proof="$gg^\\top = \\varepsilon_\\eta^2\\nabla f_\\eta\\nabla f_\\eta^\\top$ for every mask and "
         "sample; and $\\Sigma_{\\text{shared}} "
@@ -129,8 +187,11 @@ def upper(draw: Draw) -> Correction:
 SILENT = at((1, 1, 1), "linear", theta=[1, 0, 0, "1/4"], X=[[1]], y=[0])  # w = 0: all masked outputs are c
 ON_LABEL = at((1, 1, 1), "linear", theta=[1, 0, 0, "1/4"], X=[[1]], y=["1/4"])
 STATEMENT = r"y_i \in \{0,1\},\; f(x_i) \in [\delta, 1-\delta] \;\Rightarrow\; "
-NOTES = "The smallest instance, for every p, in the module's text: a global minimum with outputs $\\frac12 "
-"\\pm \\frac p2$, one linear unit. "
+NOTES = (
+    "The smallest instance, for every p, in the module's text: a global minimum with outputs $\\frac12 "
+    "\\pm \\frac p2$, one linear unit. "
+)
+CAP = "$(\\delta+\\epsilon)^2$ is the sharpest cap, $\\max_i2E_\\eta\\ell(f_\\eta, y_i)$. "
 FOUND = {
     "one sample": (pair("1/2"),),
     "own masks": (pair("3/4"),),
@@ -147,14 +208,14 @@ def refuted(draw: Draw, name: str, symbol: str, part: int) -> Claim:
         "shared mask": "the full batch, one mask",
     }[draw]
     said = (
-        rf"{symbol} \succeq \delta^2H" if lower else rf"{symbol} \preceq (\delta+\epsilon)^2H \text{{ on }} "
+        rf"{symbol} \succeq \delta^2H"
+        if lower
+        else rf"{symbol} \preceq (\delta+\epsilon)^2H \text{{ on }} \Omega"
     )
-    r"\Omega"
-    title = f"Covariance at least δ² times Hessian: {which}" if lower else "Covariance at most (δ+ϵ)² times "
-    "Hessian: {which}"
+    share = "least δ²" if lower else "most (δ+ϵ)²"
     return Claim(
         id=f"dropout-flatness/prop-1-{'i' if lower else 'ii'}@{name}",
-        title=title,
+        title=f"Covariance at {share} times Hessian: {which}",
         source=(I if lower else II) + ", for the true matrices",
         statement=STATEMENT + said + r" \quad \text{where } \nabla E_\eta R = 0",
         hypotheses=(STATIONARY, AWAY, LABELS) if lower else (STATIONARY, AWAY, LABELS, OMEGA),
@@ -163,13 +224,15 @@ def refuted(draw: Draw, name: str, symbol: str, part: int) -> Claim:
         build=either,
         measure=exact_lower(draw) if lower else exact_upper(draw),
         grade="proved",
-        corrected=LOWER if lower else upper(draw),
+        corrected=LOWER[draw] if lower else upper(draw),
         budget=Budget(quick=25, full=250),
-        notes=NOTES
-        if lower or draw != "shared mask"
-        else "Two linear units in the smallest instance, a "
-        "global minimum; with one unit a "
-        "shared mask makes no noise there.",
+        notes=("" if lower else CAP)
+        + (
+            NOTES
+            if lower or draw != "shared mask"
+            else "Two linear units in the smallest instance, a global minimum; with one unit a shared mask makes no "
+            "noise there."
+        ),
     )
 
 
@@ -223,7 +286,7 @@ CLAIMS = (
         ),
         equality=Equality(params=SILENT, reaches=1.0),
         budget=Budget(quick=40, full=300),
-        notes="$b_i \\le a_i \\le (\\delta+\\epsilon)^2$; the bound on ℓ(f, y) follows from that on "
+        notes=CAP + "$b_i \\le a_i \\le (\\delta+\\epsilon)^2$; the bound on ℓ(f, y) follows from that on "
         "$E_\\eta\\ell(f_\\eta, y)$.",
     ),
     *(refuted(draw, name, symbol, part) for part in (1, 2) for draw, name, symbol in READINGS),

@@ -62,6 +62,18 @@ HINGES = at(  # ReLU: U = (1, 0), h = k, V = (1, −1), f odd about k = 3
     y=["-17/4", -3, 0, 3, "17/4"],
 )
 HINGES_MINIMUM = {**HINGES, "y": ["-35/12", "-11/6", 0, "11/6", "35/12"], "keep": [6]}
+LAST_NARROW = at(  # one unit in the last hidden layer, two in the one before
+    [2, 1, 2, 1, 1],
+    "leaky_relu",
+    theta=[2, -2, -1, -1, -3, -2, 1, 2, -1, 2, 2, -1],
+    X=[
+        *([-3, 3], [4, 5], [5, -5], [2, 5], [3, 1], [1, 1], [1, -4]),
+        *([2, 5], [1, -5], [-2, -4], [-2, 2], [-3, -4], [0, 4], [-5, -4]),
+    ],
+    y=[0] * 14,
+    planted=True,
+    shift=[8],
+)
 CHAIN = at([1, 2, 1, 1], "relu", n=7, seed=1, planted=True)
 
 DEEP = Hypothesis("three layers or more", r"L \ge 3", lambda case: _deep(len(case.net.shapes)))
@@ -143,7 +155,7 @@ CLAIMS = (
         statement=r"L \ge 3, \; \nabla E_\eta R = 0: \quad " + STATEMENT,
         hypotheses=(DEEP, STATIONARY, UPPER, AWAY),
         strategy=shifted(SADDLE),
-        explicit=(SADDLE, HINGES, at([2, 2, 2, 1], "leaky_relu", n=16, seed=8, planted=True)),
+        explicit=(SADDLE, HINGES, at([2, 2, 2, 1], "leaky_relu", n=16, seed=8, planted=True), LAST_NARROW),
         build=build,
         measure=against_all(),
         grade="proved",
@@ -152,7 +164,10 @@ CLAIMS = (
         notes="1-1-2-1 leaky ReLU, p = ½, six samples: no smaller network of three layers with biases allows it, by "
         "@chains. And a ReLU network 2-1-2-1, five samples (k, (k − 3)²): $\\theta = (1, 0, 0 \\mid 1, "
         "-\\tfrac{11}4 \\mid -1, \\tfrac{13}4 \\mid 1, -1, 0)$, $y = (-\\tfrac{17}4, -3, 0, 3, \\tfrac{17}4)$, p = ½. "
-        "The gradient is exactly zero, and no upper weight is; the nearest kink is a quarter away.",
+        "The gradient is exactly zero, and no upper weight is; the nearest kink is a quarter away. A last hidden layer "
+        "of one unit is not enough: leaky ReLU 2-1-2-1-1, p = ½, $\\theta = (2, -2, -1 \\mid -1, -3, -2, 1 \\mid "
+        "2, -1, 2 \\mid 2, -1)$, fourteen samples with planted labels, is stationary too and fails: the two units "
+        "before it are enough.",
     ),
     Claim(
         id="dropout-flatness/theorem-1@three-layers-floats",

@@ -17,7 +17,9 @@ difference is of the first order in s = (1−p)/p, as the whole dropout part is;
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from refimpl.arrays.backend import Array
@@ -85,11 +87,24 @@ def is_sum(term: Callable[[Sample], Array]) -> Callable[[Noise], Measurement]:
     return lambda of: identity(of.sum(term), of.exact("one sample"))
 
 
+def trained(params: Mapping[str, Any]) -> Noise:
+    """After ``steps`` (none if not given) of gradient descent on E_ηR at ``rate``, exactly."""
+    of = build(params)
+    for _ in range(params.get("steps", 0)):
+        moved = of.at.theta - of.backend.scalar(Fraction(params["rate"])) * of.at.slope
+        of = Noise(replace(of.at, theta=moved))
+    return of
+
+
 ANY = points()
 TINY = at((1, 1, 1), "linear", theta=[1, 0, 1, 0], X=[[1]], y=[2], p="2/3")
+TRAINED = {**TINY, "steps": 2, "rate": "1/4"}
 MINIMA = (pair("1/2"), one_sided("1/2"))
-NOTES = "The smallest minimum, Σ in closed form there, and where the proof leaves the road: see the module's "
-"text. "
+NOTES = "The smallest minimum, Σ in closed form there, and where the proof leaves the road: see the module's text. "
+NOT_STATIONARY = (
+    "Counterexamples here have $\\nabla E_\\eta R \\ne 0$, so assumption 1 is broken, and where $\\varepsilon_i \\ne "
+    "0$ so is $\\nabla(\\varepsilon_i^2) = 0$; those of @minima satisfy assumption 1. "
+)
 
 
 def at_minima(
@@ -183,8 +198,12 @@ CLAIMS = (
         PRINTED,
         is_printed(),
         curve=training,
-        notes="Any θ may be a point of a run. The plot: a (2, 8, 1) ReLU network, p = 0.8, gradient descent on "
-        "$E_\\eta R$.",
+        build=trained,
+        explicit=(TRAINED, TINY),
+        notes=NOT_STATIONARY
+        + "The first: one linear unit, two steps of gradient descent on $E_\\eta R$ from θ = (1, 0, 1, 0), x = 1, y = "
+        "2, in rationals; any other θ may be a point of a run. The plot: a (2, 8, 1) ReLU network, p = 0.8, gradient "
+        "descent on $E_\\eta R$.",
     ),
     anywhere(
         "taylor",
@@ -194,7 +213,8 @@ CLAIMS = (
         r"f^j)^\top\right]",
         is_sum(taylor),
         source="dropout-flatness, (3), before the cross term is dropped",
-        notes="The expansion needs small $\\eta$; but $\\eta_j = -1$ where a unit is dropped, whatever p. "
+        notes=NOT_STATIONARY
+        + "The expansion needs small $\\eta$; but $\\eta_j = -1$ where a unit is dropped, whatever p. "
         "Keeping the cross term does "
         "not mend the first order in s.",
     ),

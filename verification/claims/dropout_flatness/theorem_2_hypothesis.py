@@ -8,7 +8,7 @@ With assumption 1: f^j = w_ja_j is linear in w_j, so w_j ∂f/∂w_j = f^j, w_j 
     w_j ∂E_ηR/∂w_j = (1/n) Σ_i [ε_i f^j_i + s_j (f^j_i)²].
 
 At a stationary point Σ_i ε_i f^j_i = −s_j Σ_i (f^j_i)²; if all ε_i = 0 too, all f^j_i = 0: both matrices are 0 and
-nothing is said.
+nothing is said; for p_j = 1 the errors alone vanish, and f^j is free. By Cauchy–Schwarz s_j² Σ(f^j)² <= Σ ε².
 
 With proposition 1: y ∈ {0, 1} and f ∈ [δ, 1−δ] give |ε_i| >= δ, so ‖∇(ε_i²)‖ >= 2δ: no θ satisfies both.
 """
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from refimpl.arrays.backend import Array
 from verification.claims.dropout_flatness._minima import either, minima, pair
-from verification.claims.dropout_flatness._noise import AWAY, STATIONARY, Noise, build, points
+from verification.claims.dropout_flatness._noise import AWAY, STATIONARY, Noise, build, keeps, points
 from verification.claims.dropout_flatness._planted import at
 from verification.claims.dropout_flatness.theorem_2 import PRINTED
 from verification.claims.dropout_flatness.theorem_2_limits import at_interpolation, interpolating
@@ -31,6 +31,8 @@ from verification.model import Budget, Claim, Control, Correction, Equality, Hyp
 SOURCE = "dropout-flatness, appendix B.2, assumption ∇(ε_i²) = 0"
 ANY = points()
 TINY = at((1, 1, 1), "linear", theta=[1, 0, 1, 0], X=[[1]], y=[2], p="2/3")
+UNDROPPED = at((1, 1, 1), "linear", theta=[1, 0, 1, 0], X=[[1]], y=[1], p="1")
+INTERPOLATED = at((1, 1, 1), "linear", theta=[0, 0, 1, 1], X=[[1]], y=[1], p="1/2")  # ε = 0, and f¹ = 0
 
 
 def slopes(of: Noise) -> Array:
@@ -71,6 +73,23 @@ def balance(of: Noise, *, factor: int = 1) -> Measurement:
     left = np.stack([x.e * x.f for x in of.samples]).sum(axis=0)
     right = np.stack([factor * x.s * x.f * x.f for x in of.samples]).sum(axis=0)
     return identity(left, -right)
+
+
+def silenced(of: Noise, *, factor: int = 1) -> Measurement:
+    """s_j² Σ(f^j)² <= Σ ε² for every unit; where all errors vanish, Σ(f^j)² <= 0."""
+    total, squares = (of.at.errors**2).sum(), (of.at.terms.parts**2).sum(axis=1)
+    weights = (factor * of.at.spread) ** 2 if total else 1 + 0 * of.at.spread
+    return Measurement(observed=max(weights * squares), bound=total)
+
+
+def stationary(of: Noise) -> Measurement:
+    """The balance, and what follows from it."""
+    return max(balance(of), silenced(of), key=lambda found: found.used)
+
+
+DROPPED = Hypothesis(
+    "every unit may be dropped", r"p_j < 1", lambda of: (max(of.at.keep) < 1, float(max(of.at.keep)))
+)
 
 
 def in_unit_interval(of: Noise) -> tuple[bool, float]:
@@ -155,7 +174,9 @@ CLAIMS = (
             proof="theorem-2@exact at ε = 0: $c_j = f_jg_0 + (s-1)f_jg_j$, mean q.",
         ),
         budget=Budget(quick=25, full=250),
-        notes="$a_i = s\\sum_j(f^j)^2$ and $b_i = 0$ remain. One linear unit, one sample: "
+        notes="Counterexamples satisfy $\\nabla(\\varepsilon_i^2) = 0$ but not assumption 1: $\\nabla E_\\eta R \\ne "
+        "0$; both together leave 0 = 0 (@stationary), and theorem-2@minima satisfies assumption 1. "
+        "$a_i = s\\sum_j(f^j)^2$ and $b_i = 0$ remain. One linear unit, one sample: "
         "$f^2[s(g_0+(s-1)g_1)(g_0+(s-1)g_1)^\\top + "
         "s^2g_1g_1^\\top]$ against $sf^2g_0g_0^\\top$.",
     ),
@@ -183,23 +204,26 @@ CLAIMS = (
         title="At stationary points errors vanish only with the units' outputs: with assumption 1 theorem 2 "
         "says 0 = 0",
         source=SOURCE + ", with assumption 1; derived here",
-        statement=r"\nabla E_\eta R = 0 \;\Rightarrow\; \sum_i\varepsilon_if^j_i = -s_j\sum_i(f^j_i)^2, \quad "
-        r"\text{so } \varepsilon = 0 "
-        r"\Rightarrow f^j_i = 0 \text{ and } \Sigma = 0",
-        hypotheses=(STATIONARY, AWAY),
-        strategy=minima(),
-        explicit=(pair("1/2"),),
+        statement=r"\nabla E_\eta R = 0, \; p_j < 1 \;\Rightarrow\; \sum_i\varepsilon_if^j_i = "
+        r"-s_j\sum_i(f^j_i)^2, \quad s_j^2\sum_i(f^j_i)^2 \le \sum_i\varepsilon_i^2, \quad \text{so } "
+        r"\varepsilon = 0 \Rightarrow f^j_i = 0 \text{ and } \Sigma = 0",
+        hypotheses=(STATIONARY, AWAY, DROPPED),
+        strategy=minima(keep=keeps(7)),
+        explicit=(pair("1/2"), INTERPOLATED),
         build=either,
-        measure=balance,
+        measure=stationary,
         grade="proved",
         controls=(
             Control("a point that is not stationary", params=TINY),
+            Control("p = 1: interpolation with a unit that speaks", params=UNDROPPED),
             Control("2s_j for s_j", kind="formula", measure=lambda of: balance(of, factor=2)),
+            Control("2s_j in the bound", kind="formula", measure=lambda of: silenced(of, factor=2)),
         ),
+        equality=Equality(params=pair("1/2"), reaches=1.0),
         budget=Budget(quick=30, full=300),
-        notes="By @last-layer. By Cauchy–Schwarz $s_j\\|f^j\\| \\le \\|\\varepsilon\\|$: near interpolation "
-        "every unit is silent, or p is "
-        "near 1.",
+        notes="By @last-layer, then Cauchy–Schwarz: near interpolation every unit is silent, or p is near 1. For "
+        "$p_j = 1$ nothing follows: θ = (1, 0, 1, 0), x = y = 1 has ε = 0 and f¹ = 1. Equality: one linear unit, "
+        "x = ±1, labels 1 and 0.",
     ),
     Claim(
         id="dropout-flatness/theorem-2-hypothesis@proposition-1",

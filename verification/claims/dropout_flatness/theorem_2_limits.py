@@ -24,7 +24,7 @@ from verification.claims.dropout_flatness._noise import (
     points,
     weighted,
 )
-from verification.claims.dropout_flatness.theorem_2 import PRINTED, anywhere, is_printed
+from verification.claims.dropout_flatness.theorem_2 import NOT_STATIONARY, PRINTED, anywhere, is_printed
 from verification.model import Correction, Measurement, identity
 
 # -- as p → 1 ------------------------------------------------------------------------------------------------------
@@ -118,6 +118,9 @@ CLAIMS = (
             "= 1, 1/2, 1/3, 1/4. In "
             "@exact-moments $\\mu_3 = s^2 - s$ and $\\mu_4 - 3s^2 = s - 4s^2 + s^3$: collect the terms in s.",
         ),
-        notes="The dropout part is itself of order s, so its relative error does not vanish.",
+        notes=NOT_STATIONARY
+        + "The dropout part is itself of order s, so its relative error does not vanish. The whole printed matrix is "
+        "right to relative $O(s)$ where some $\\varepsilon_i\\nabla f_i \\ne 0$: it tends to "
+        "$\\frac1n\\sum_i\\varepsilon_i^2\\nabla f_i\\nabla f_i^\\top \\ne 0$.",
     ),
 )
