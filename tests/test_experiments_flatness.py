@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refimpl import networks
-from refimpl.curvature import hessian
+from refimpl.curvature import hessian, noise
 from refimpl.curvature.alignment import alignment
 from refimpl.curvature.directions import EigenDirections, eigen_directions, embedded
 from refimpl.curvature.flatness import interval_flatness
@@ -16,12 +16,15 @@ from refimpl.networks import MLP
 from tests.rounding import EPS, assert_rounded
 from verification import ledger
 from verification.claims.dropout_flatness import _figures, figures
+from verification.claims.dropout_flatness._figures_minima import SCORES
+from verification.claims.dropout_flatness._figures_trajectory import beyond
 from verification.experiments import (
     flatness_alignment,
     flatness_digits,
     flatness_minima,
     flatness_place,
     flatness_relations,
+    flatness_trajectory,
     flatness_variance,
     registration,
 )
@@ -29,12 +32,20 @@ from verification.plots import picture
 from verification.verdict import judge
 
 CLAIMS = {claim.id.removeprefix("dropout-flatness/"): claim for claim in figures.CLAIMS}
-NAMES = (flatness_alignment.NAME, flatness_minima.NAME, flatness_variance.NAME)
+NAMES = (flatness_alignment.NAME, flatness_minima.NAME, flatness_trajectory.NAME, flatness_variance.NAME)
 NO_LAM = np.zeros(0)
 SIZES = {
     flatness_alignment.NAME: {"train": 20, "fnn": [64, 6, 5, 10], "steps": [0, 2, 5], "samples": 8},
     flatness_minima.NAME: {"train": 20, "fnn": [64, 6, 5, 10], "steps": 4, "directions": 3, "points": 5},
-    flatness_variance.NAME: {"train": 20, "fnn": [64, 6, 5, 10], "steps": 4, "samples": 32, "directions": 12}
+    flatness_trajectory.NAME: {
+        "train": 20,
+        "fnn": [64, 6, 5, 10],
+        "steps": 4,
+        "samples": 32,
+        "directions": 12,
+    }
+    | {"probes": 6},
+    flatness_variance.NAME: {"train": 20, "fnn": [64, 6, 8, 10], "steps": 4, "samples": 64, "directions": 12}
     | {"masks": 2},
 }
 
@@ -66,7 +77,7 @@ def test_a_registration_fixes_what_it_must(name):
 
 
 def test_every_claim_is_registered_and_too_dear_for_quick():
-    assert len(CLAIMS) == len(figures.CLAIMS) == 27
+    assert len(CLAIMS) == len(figures.CLAIMS) == 29
     for claim in figures.CLAIMS:
         assert claim.budget.quick is None
         assert claim.grade == "illustrative"
@@ -80,10 +91,13 @@ def test_every_claim_is_registered_and_too_dear_for_quick():
     [
         "alignment@layer-1",
         "exploration-phase@loss",
+        "flatter-minima@equal-loss-adam",
         "flatter-minima@profile-adam",
         "gradients-more-linear@hessian",
+        "inverse-variance-flatness@hessian-gradients-own-masks",
         "inverse-variance-flatness@hessian-trajectory-own-masks",
         "inverse-variance-flatness@interval-gradients-under-dropout",
+        "inverse-variance-flatness@interval-trajectory",
         "like-sgd@hessian",
         "like-sgd@interval",
         "prefactor@trained",
@@ -303,17 +317,25 @@ def test_drift_is_the_difference_in_standard_errors():
     assert flatness_variance.drift(noise, 32) < 3
 
 
-def test_switched_off_dropout_ends_where_training_without_it_ends(small):
+def test_the_control_of_the_minima_is_another_run_without_dropout(small):
+    """Another start, hence another end; one seed's is always the same."""
     name = small[flatness_minima.NAME]
     without, dropped = flatness_minima.measured(0, 7001, name=name)
     off = flatness_minima.switched_off(0, 7001, name=name)
-    assert (off.width, off.top, off.rise, off.test) == (
-        without.width,
-        without.top,
-        without.rise,
-        without.test,
-    )
-    assert dropped.width != without.width
+    assert len({off.width, without.width, dropped.width}) == 3
+    flatness_minima.switched_off.cache_clear()
+    assert flatness_minima.switched_off(0, 7001, name=name).width == off.width
+
+
+def test_flatness_at_equal_loss_is_a_parabolas_curvature():
+    """F = 2 √(2 L/h) gives 8 L/F² = h, whatever L is."""
+    score = SCORES["equal-loss"][2]
+    ends = [
+        flatness_minima.End(2 * (2 * loss / 3) ** 0.5, 0.0, 0.0, np.zeros(1), loss, 1.0, 1.0)
+        for loss in (0.01, 1)
+    ]
+    for end in ends:
+        assert_rounded(score(end), np.log(8 / 3), terms=10, count=10)
 
 
 def test_the_sharpest_curvature_is_the_hessians(task):
@@ -330,8 +352,9 @@ def test_a_run_is_a_function_of_its_seed(small):
         found.append(flatness_variance.measured(0, 7001, name=name))
     first, second = found
     assert np.array_equal(first.loss, second.loss)
-    assert set(first.scatters) == set(flatness_variance.NOISES)
-    assert set(flatness_variance.measured(1, 7001, name=name).scatters) == {"trajectory", "dropout"}
+    assert set(first.scatters) == {*flatness_variance.NOISES, *flatness_variance.HALVES}
+    halves = set(flatness_variance.HALVES)
+    assert set(flatness_variance.measured(1, 7001, name=name).scatters) == {"trajectory", "dropout"} | halves
     for kind in first.scatters:
         assert first.scatters[kind].hessian.slope == second.scatters[kind].hessian.slope
     assert set(first.scatters["dropout"].interval) == {"plain", "dropout", "1.5", "4"}
@@ -347,3 +370,30 @@ def test_isotropic_noise_has_the_ratio_one(small):
         isotropic = found.along["isotropic", reading]
         assert np.all(np.abs(np.log(isotropic.ratio)) < np.log(5))  # eight samples in 35 dimensions
         assert np.all(found.along["site 2", reading].trace > 0)
+
+
+def test_the_excess_over_the_drift_is_signed_and_paired(small):
+    """Sharper directions have the larger variance and the smaller width; the drift less itself is 0."""
+    name = small[flatness_trajectory.NAME]
+    e = _figures.experiment(flatness_trajectory.measured)({"registration": name})
+    found = [e.measured(0, seed).scatters for seed in e.plan.seeds]
+    assert list(found[0]) == list(flatness_trajectory.WAYS)
+    for kind, sign in (("hessian", 1), ("interval", -1)):
+        each = [(one["dropout"], one["drift"]) for one in found]
+        ranks = [
+            [s.hessian.rank if kind == "hessian" else s.interval["plain"].rank for s in pair] for pair in each
+        ]
+        known = np.mean([sign * (dropout - drift) for dropout, drift in ranks])
+        assert_rounded(beyond(kind, "dropout", {"x": 0})(e)["x"].mean, known, terms=1, count=10)
+        assert known != 0
+        assert beyond(kind, "drift", {"x": 0})(e)["x"].mean == 0
+
+
+def test_probes_have_the_noises_trace(task):
+    """Of masks on the last hidden layer: the exact covariance's trace, to 5 standard errors of the probes' own."""
+    f, w = task
+    D = flatness_place.with_dropout(f, f.net.last_masks(0.5))
+    known = float(np.trace(noise(D, w, draw="shared mask")))
+    found = [flatness_trajectory.spread(D, w, "shared mask", 50, np.random.default_rng(k)) for k in range(20)]
+    assert abs(np.mean(found) - known) < 5 * np.std(found, ddof=1) / len(found) ** 0.5
+    assert np.mean(found) > 0

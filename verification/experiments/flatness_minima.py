@@ -14,7 +14,7 @@ from refimpl.curvature.flatness import interval_flatness
 from refimpl.curvature.profiles import profile
 from refimpl.networks import MLP
 from refimpl.training import Adam, GradientDescent, Optimiser, train
-from verification.experiments.flatness_digits import MASKS, TRAINING, task
+from verification.experiments.flatness_digits import GAIN, INITIAL, MASKS, TRAINING, task
 from verification.experiments.flatness_place import AT_ONCE, NO_LAM, with_dropout
 from verification.experiments.registration import load
 
@@ -48,21 +48,26 @@ def measured(run: int, seed: int, *, name: str = NAME) -> tuple[End, End]:
 
 @functools.cache
 def switched_off(run: int, seed: int, *, name: str = NAME) -> End:
-    """Where training under dropout ends if its keep probabilities are 1."""
-    return _ended(run, seed, [1.0 for _ in load(name)["algorithm"]["runs"][run]["keep_probs"]], name)
+    """Where training without dropout ends from another initialisation."""
+    return _ended(run, seed, None, name, another=True)
 
 
-def _ended(run: int, seed: int, keep_probs: Sequence[float] | None, name: str) -> End:
+def _ended(
+    run: int, seed: int, keep_probs: Sequence[float] | None, name: str, *, another: bool = False
+) -> End:
     """Random directions are the same for every end point of a seed; the end point's own filters give their lengths."""
     plan = load(name)
     own, steps, data = plan["algorithm"]["runs"][run], plan["algorithm"]["steps"], task(plan, seed)
     optimiser: Optimiser = OPTIMISERS[own["optimiser"]](own["rate"])
+    start = data.start
+    if another:
+        start = data.train.net.random(np.random.default_rng([seed, INITIAL, 1]), gain=GAIN)
     if keep_probs is None:
-        done = train(data.train, data.start, optimiser, steps=steps, every=steps)
+        done = train(data.train, start, optimiser, steps=steps, every=steps)
     else:
         D = with_dropout(data.train, data.train.net.unit_masks(keep_probs))
         rng = np.random.default_rng([seed, TRAINING, run])
-        done = train(D, data.start, optimiser, steps=steps, every=steps, rng=rng, draw="shared mask")
+        done = train(D, start, optimiser, steps=steps, every=steps, rng=rng, draw="shared mask")
     return end(data.train, data.test, done.w, filters(data.train.net), plan["statistic"], seed)
 
 

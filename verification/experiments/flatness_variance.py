@@ -28,6 +28,7 @@ from verification.experiments.registration import load
 NAME = "flatness_variance"
 LAYER = 1  # between the two hidden layers, 50 → 50, numbered from 0
 NOISES = ("trajectory", "dropout", "sgd", "isotropic")
+HALVES = ("first half", "second half")  # of dropout's gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,7 @@ def measured(run: int, seed: int, *, name: str = NAME) -> Found:
     rng = np.random.default_rng([seed, GRADIENTS, run])
     gradients = place.gradients(draw, samples, rng)
     data_of = {"trajectory": np.asarray(done.path)[:, net.spans[LAYER]], "dropout": gradients}
+    data_of |= dict(zip(HALVES, np.split(gradients, [samples // 2]), strict=True))
     if rules["runs"][run]["all"]:
         spread = np.sqrt(gradients.var(axis=0).mean())
         data_of["sgd"] = place.gradients("one sample", samples, rng)

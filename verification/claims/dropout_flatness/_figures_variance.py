@@ -2,7 +2,7 @@ r"""Figures 2 and 3: the noise where training ended against flatness, and what t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,6 @@ from verification.model import Claim
 
 PARAMS = {"registration": flatness_variance.NAME}
 FIELDS: dict[str, Any] = {"params": PARAMS, "build": experiment(flatness_variance.measured)}
-DATA = {"gradients": "dropout", "trajectory": "trajectory"}  # as the document calls the data -> the noise
-SAID = {"gradients": "random gradient data", "trajectory": "random trajectory data"}
 PREDICTED = {"interval": -0.5, "hessian": 1.0}
 Of = Callable[[Found], Relation]
 
@@ -92,11 +90,26 @@ def scattered(kind: str, of: Of, case: Any) -> Detail:
     return lines
 
 
+def by_rank(kind: str, noises: Sequence[str], case: Any) -> Detail:
+    """One seed's points of several noises, over the directions' ranks."""
+
+    def lines(e: Experiment) -> dict[str, Any]:
+        found = e.first(case)
+        each = {noise: of(kind, noise)(found) for noise in noises}
+        shortest = min(len(one.y) for one in each.values())
+        drawn = {noise: list(one.y[:shortest]) for noise, one in each.items()}
+        axis = "F along v(Σ)" if kind == "interval" else "variance along v(H)"
+        ranks = list(range(1, shortest + 1))
+        return {"x": ranks, "lines": drawn, "logy": True, "xlabel": "direction, by rank", "ylabel": axis}
+
+    return lines
+
+
 ISOTROPIC = {kind: ranks(kind, of(kind, "isotropic"), {"isotropic": ALL}) for kind in PREDICTED}
 
 
-def _relation(kind: str, data: str, *, loss: str = "plain", draw: str = "shared mask") -> Claim:
-    mine, own = of(kind, DATA[data], loss), draw == "own masks"
+def _relation(kind: str, *, loss: str = "plain", draw: str = "shared mask") -> Claim:
+    mine, own = of(kind, "dropout", loss), draw == "own masks"
     suffix = ("-under-dropout" if loss == "dropout" else "") + ("-own-masks" if own else "")
     masks = "a mask of its own for every sample" if own else "one mask for the batch"
     under = " of the loss under dropout" if loss == "dropout" else " of the loss without dropout"
@@ -109,11 +122,11 @@ def _relation(kind: str, data: str, *, loss: str = "plain", draw: str = "shared 
     short = "interval flatness" if kind == "interval" else "the Hessian's eigenvalues"
     extra = {"-under-dropout": ", loss under dropout", "-own-masks": ", own masks"}.get(suffix, "")
     return registered(
-        id=f"dropout-flatness/inverse-variance-flatness@{kind}-{data}{suffix}",
-        title=f"The noise is larger where the loss is sharper: {short}, {SAID[data]}{extra}",
+        id=f"dropout-flatness/inverse-variance-flatness@{kind}-gradients{suffix}",
+        title=f"The noise is larger where the loss is sharper: {short}, random gradient data{extra}",
         source=f"dropout-flatness, figure {figure} and section 6",
         statement=f"Where training with dropout ended ({masks}), the pairs {pair} are {way} rank-correlated, "
-        f"$S$ being {SAID[data]}, for every dropout rate and learning rate tried.",
+        "$S$ being random gradient data, for every dropout rate and learning rate tried.",
         otherwise=f"For some dropout rate and learning rate tried, the pairs {pair} are not {way} rank-correlated "
         "by the smallest effect of interest.",
         effects=ranks(kind, mine, _drawn(draw)),
@@ -156,10 +169,13 @@ def _linear(kind: str) -> Claim:
         "the smallest effect of interest.",
         effects=_clearer(kind, "dropout", "trajectory"),
         effect="r2",
-        control=("gradient data against themselves", _clearer(kind, "dropout", "dropout")),
+        control=("two halves of the gradient data", _clearer(kind, *flatness_variance.HALVES)),
         detail=detail,
         curve=scattered(kind, both["trajectory"], ALL),
-        notes=f"{OUTCOMES} The plot is of trajectory data; that of gradient data stands with figures 2 and 3.",
+        notes=f"{OUTCOMES} Trajectory data are mostly the descent's own drift: no window of the loss is stationary "
+        "(exploration-phase@loss); how much of their relation descent shows without noise stands with "
+        f"inverse-variance-flatness@{kind}-trajectory. The plot is of trajectory data; that of gradient data stands "
+        "with figures 2 and 3.",
         **FIELDS,
     )
 
@@ -186,16 +202,6 @@ def _like(kind: str) -> Claim:
     way, sign = ("negatively", -1) if kind == "interval" else ("positively", 1)
     mine = of(kind, "sgd")
 
-    def lines(e: Experiment) -> dict[str, Any]:
-        """R² aside, what each noise's points show over the directions' ranks."""
-        found = e.first(ALL)
-        each = {noise: of(kind, noise)(found) for noise in flatness_variance.NOISES}
-        shortest = min(len(one.y) for one in each.values())
-        drawn = {noise: list(one.y[:shortest]) for noise, one in each.items()}
-        axis = "F along v(Σ)" if kind == "interval" else "variance along v(H)"
-        ranks = list(range(1, shortest + 1))
-        return {"x": ranks, "lines": drawn, "logy": True, "xlabel": "direction, by rank", "ylabel": axis}
-
     return registered(
         id=f"dropout-flatness/like-sgd@{kind}",
         title=f"Single samples' noise has the relation that dropout's has ({short})",
@@ -208,7 +214,7 @@ def _like(kind: str) -> Claim:
         effect="rank",
         control=("isotropic noise of equal trace", ISOTROPIC[kind]),
         detail=_table,
-        curve=lines,
+        curve=by_rank(kind, flatness_variance.NOISES, ALL),
         notes=f"{OUTCOMES} Beside it stand dropout (gradients and trajectory) and isotropic noise of the same trace.",
         **FIELDS,
     )
@@ -292,8 +298,12 @@ def _drifts(window: str) -> Effects:
 def _explored() -> Claim:
     def detail(e: Experiment) -> dict[str, Any]:
         found = {name: e.each(lambda one: one.first, run) for name, run in SHARED.items()}
+        accuracy = {name: e.each(lambda one: one.train, run) for name, run in SHARED.items()}
         return {
             f"first stationary step (−1: none), {name}": str([int(k) for k in f]) for name, f in found.items()
+        } | {
+            f"training accuracy where sampling ends, least and mean, {name}": f"{a.min():.4g}, {a.mean():.4g}"
+            for name, a in accuracy.items()
         }
 
     def lines(e: Experiment) -> dict[str, Any]:
@@ -308,8 +318,8 @@ def _explored() -> Claim:
         id="dropout-flatness/exploration-phase@loss",
         title="When the training accuracy is nearly 1, training is in its exploration phase",
         source="dropout-flatness, section 3.4.1",
-        statement=f"After ${PLAN['algorithm']['steps']}$ steps, when all training samples are classified rightly, the "
-        "training loss is stationary over the steps that are sampled: the means of the window's two halves differ by "
+        statement=f"After ${PLAN['algorithm']['steps']}$ steps, when the training accuracy is nearly 1, the training "
+        "loss is stationary over the steps that are sampled: the means of the window's two halves differ by "
         "fewer standard errors than the registered $z$.",
         otherwise="Over the steps that are sampled the training loss still falls: the means of the window's halves "
         "differ by more standard errors than the registered $z$.",
@@ -324,9 +334,9 @@ def _explored() -> Claim:
 
 
 VARIANCE = (
-    *(_relation(kind, data) for kind in PREDICTED for data in DATA),
-    _relation("interval", "gradients", loss="dropout"),
-    *(_relation(kind, data, draw="own masks") for kind in PREDICTED for data in DATA),
+    *(_relation(kind) for kind in PREDICTED),
+    _relation("interval", loss="dropout"),
+    *(_relation(kind, draw="own masks") for kind in PREDICTED),
     *(_linear(kind) for kind in PREDICTED),
     *(_like(kind) for kind in PREDICTED),
     _prefactor(),
