@@ -84,7 +84,8 @@ def updated(
         row = {**now, "reason": reason if changed or known is None else known["reason"]}
         if level == "full" and claim["id"] in costly:
             evidence = {name: claim[name] for name in ("instances", "rejected", "worst_ratio")}
-            row |= {
+            row |= {  # the reason is of this run: its commit must be found though nothing else may have changed
+                "reason": reason,
                 "date": date,
                 "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
             }

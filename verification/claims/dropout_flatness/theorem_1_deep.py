@@ -171,7 +171,7 @@ CLAIMS = (
     ),
     Claim(
         id="dropout-flatness/theorem-1@three-layers-floats",
-        title="The same in floating point, at gradients below 10⁻¹² of their terms",
+        title="Theorem 1 with two or more hidden layers in floating point, at gradients below 10⁻¹² of their terms",
         source=SOURCE + ", L ≥ 3",
         statement=r"L \ge 3, \; \nabla E_\eta R \approx 0: \quad " + STATEMENT,
         hypotheses=(DEEP, STATIONARY, UPPER, AWAY),
