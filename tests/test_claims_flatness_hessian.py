@@ -15,68 +15,15 @@ from refimpl.networks import MLP, loss
 from verification.claims.dropout_flatness import (
     _planted,
     _second,
-    loss_identity,
     planted,
     theorem_1,
     theorem_1_deep,
     theorem_1_settings,
     theorem_1_two_layers,
 )
-from verification.hunt import canonical, evaluate
 from verification.printed import flatness
 
-MODULES = (loss_identity, planted, theorem_1, theorem_1_deep, theorem_1_settings, theorem_1_two_layers)
-CLAIMS = [claim for module in MODULES for claim in module.CLAIMS]
-each = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 EPS = float(np.finfo(float).eps)
-MANY = 40  # of a complete class's instances, as many are looked at here
-
-
-@each
-def test_a_claim_says_what_it_owes(claim):
-    assert claim.id.startswith("dropout-flatness/")
-    assert claim.source.startswith("dropout-flatness, ")
-    assert claim.title[0].isupper()
-    assert claim.statement.strip()
-    assert claim.notes.strip()
-    assert claim.explicit
-    kinds = {control.kind for control in claim.controls}
-    if claim.corrected is None:
-        assert "formula" in kinds
-        assert "hypothesis" in kinds or not claim.hypotheses
-    else:
-        assert claim.corrected.proof.strip()
-
-
-@each
-def test_the_explicit_instances_are_used_and_decide(claim):
-    """A claim with a correction fails on all of them, which the correction passes; any other claim passes on all."""
-    instances = [*claim.explicit[:MANY], *([claim.equality.params] if claim.equality else [])]
-    found = [evaluate(claim, claim.measure, canonical(params)) for params in instances]
-    assert all(outcome.measurement is not None for outcome in found), [o.broken for o in found]
-    if claim.corrected is None:
-        assert all(outcome.measurement.holds for outcome in found)
-        return
-    assert not any(outcome.measurement.holds for outcome in found)
-    for params in claim.explicit:
-        assert evaluate(claim, claim.corrected.measure, canonical(params)).measurement.holds
-
-
-@each
-def test_the_equality_case_is_reached(claim):
-    if claim.equality:
-        used = evaluate(claim, claim.measure, canonical(claim.equality.params)).measurement.used
-        assert claim.equality.reaches <= used <= 1
-
-
-@each
-def test_the_controls_with_an_instance_fail_on_it(claim):
-    for control in (control for control in claim.controls if control.params is not None):
-        breaking = control.kind == "hypothesis"
-        measure = control.measure or claim.measure
-        outcome = evaluate(claim, measure, canonical(control.params), breaking=breaking)
-        assert outcome.measurement is not None, control.name
-        assert not outcome.measurement.holds, control.name
 
 
 # -- the formulas as printed, by hand and by differences --------------------------------------------------------

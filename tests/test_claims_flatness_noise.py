@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 
 import numpy as np
@@ -15,86 +14,18 @@ from verification.claims.dropout_flatness import (
     _noise,
     _planted,
     closing_similarity,
-    closing_similarity_rates,
-    cross_term,
     prop_1,
-    prop_1_corrected,
     theorem_2,
     theorem_2_error,
     theorem_2_exact,
     theorem_2_hypothesis,
-    theorem_2_identity,
     theorem_2_limits,
     theorem_2_wide,
     threshold,
 )
 from verification.claims.dropout_flatness._planted import RATIONAL, at
-from verification.hunt import canonical, evaluate, strictly
-from verification.report.tex import faults
 
-MODULES = (
-    *(theorem_2, theorem_2_exact, theorem_2_limits, theorem_2_error, theorem_2_wide, theorem_2_identity),
-    *(theorem_2_hypothesis, cross_term, prop_1, prop_1_corrected, threshold),
-    *(closing_similarity, closing_similarity_rates),
-)
-CLAIMS = [claim for module in MODULES for claim in module.CLAIMS]
-each = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 EPS = float(np.finfo(float).eps)
-
-
-@each
-def test_a_claim_says_what_it_owes(claim):
-    assert claim.id.startswith("dropout-flatness/")
-    assert claim.source.startswith("dropout-flatness, ")
-    assert claim.title[0].isupper()
-    assert claim.notes.strip()
-    assert claim.explicit
-    formulas = [claim.statement, *(h.tex for h in claim.hypotheses)]
-    formulas += [claim.corrected.tex] if claim.corrected else []
-    assert not [found for text in formulas for found in faults(text, formula=True)]
-    kinds = {control.kind for control in claim.controls}
-    if claim.corrected is None:
-        assert "formula" in kinds
-        assert "hypothesis" in kinds or not claim.hypotheses
-    else:
-        assert claim.corrected.proof.strip()
-
-
-@each
-def test_the_explicit_instances_are_used_and_decide(claim):
-    """A claim with a correction fails on the first, and the correction passes on all; any other claim passes."""
-    instances = [*claim.explicit, *([claim.equality.params] if claim.equality else [])]
-    found = [evaluate(claim, claim.measure, canonical(params)).measurement for params in instances]
-    assert all(measured is not None for measured in found)
-    if claim.corrected is None:
-        assert all(measured.holds for measured in found)
-        # a tolerance of the bound's own size would let a wrong formula pass
-        assert all(measured.rounding <= 1e-6 * float(measured.bound or 1) for measured in found)
-        return
-    assert not found[0].holds
-    for params in claim.explicit:
-        assert evaluate(claim, claim.corrected.measure, canonical(params)).measurement.holds
-
-
-@each
-def test_the_equality_case_and_the_curve(claim):
-    if claim.equality:
-        used = evaluate(claim, claim.measure, canonical(claim.equality.params)).measurement.used
-        assert claim.equality.reaches <= used <= 1
-    if claim.curve:
-        with strictly("drawing"):
-            data = claim.curve(claim.build(json.loads(canonical(claim.explicit[0]))))
-        assert all(len(line) == len(data["x"]) > 5 for line in data["lines"].values())
-
-
-@each
-def test_the_controls_with_an_instance_fail_on_it(claim):
-    for control in (control for control in claim.controls if control.params is not None):
-        breaking = control.kind == "hypothesis"
-        measure = control.measure or claim.measure
-        outcome = evaluate(claim, measure, canonical(control.params), breaking=breaking)
-        assert outcome.measurement is not None, control.name
-        assert not outcome.measurement.holds, control.name
 
 
 # -- the smallest minima, by hand --------------------------------------------------------------------------------

@@ -67,7 +67,8 @@ class Alignment:
 
 
 def alignment(hessian: Array, noise: Array, *, backend: Backend | None = None) -> Alignment:
-    """Traces and norms of H and Σ, symmetric (..., D, D); their leading axes broadcast. Cost D².
+    """Traces and norms of H and Σ, symmetric (..., D, D); their leading axes broadcast. Cost D²
+    (dropout-flatness, section 3.6).
 
     Raises ``BadInput``, also for entries that are not finite.
 

@@ -66,7 +66,8 @@ def interval_flatness(
     growth: float = 2.0**0.5,
     chunk: int = CHUNK,
 ) -> IntervalFlatness:
-    """F_v at w (d,) along each of the directions (..., d), all of them in one call; the loss is whatever f is.
+    """F_v at w (d,) along each of the directions (..., d), all of them in one call; the loss is whatever f is
+    (dropout-flatness, definition 2, where factor = 2).
 
     growth: the resolution, nearest neighbours among the points tried are this far apart. v is not normalised.
     lam: needed where f has a λ. Raises ``HypothesisViolated`` where L(w) <= 0, which no factor raises, where L(w) or

@@ -16,7 +16,8 @@ from refimpl.objective import Objective
 
 
 def hessian(f: Objective, w: Any, *, lam: Any = None, layers: Sequence[int] | None = None) -> Array:
-    """∇²_ww f(λ, w) at points (..., P), (..., P, P), exact; of a dropout expectation ∇²E f = E ∇²f, away from kinks.
+    """∇²_ww f(λ, w) at points (..., P), (..., P, P), exact; of a dropout expectation ∇²E f = E ∇²f, away from kinks
+    (dropout-flatness, theorem 1, with the cross-layer terms that its print leaves out).
 
     Networks: assembled by structure (:mod:`refimpl.networks.assembled`), and so is the expected squared loss under
     dropout of the last hidden layer; any other dropout visits every mask. ``layers``: only these layers' parameters, in

@@ -32,7 +32,8 @@ def gradient_data(
 ) -> Array:
     """``samples`` independent gradients of f at w, (samples, P): drawn as :func:`.noise` says.
 
-    rng: a generator or a seed; the data depend on it alone. Cost: one gradient each.
+    rng: a generator or a seed; the data depend on it alone. Cost: one gradient each. Raises ``BadInput``, and
+    ``HypothesisViolated`` at a kink (dropout-flatness, section 3.4.2).
     """
     parts = list(_gradients(f, w, generator(rng), samples, draw, lam, layers))
     return f.backend.concat(parts, axis=0)

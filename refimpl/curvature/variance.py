@@ -13,7 +13,8 @@ from refimpl.errors import BadInput
 
 
 def projected_variance(samples: Array, directions: Array, *, backend: Backend | None = None) -> Array:
-    """(1/S) Σ_s (v·x_s − mean)², the population variance of the samples' components along v.
+    """(1/S) Σ_s (v·x_s − mean)², the population variance of the samples' components along v (dropout-flatness,
+    definition 3).
 
     samples (..., S, d), directions (..., k, d) -> (..., k); v is not normalised. The samples' mean is taken off
     before they are projected, so that nothing large cancels. Raises ``BadInput``, also for samples that are not finite.

@@ -49,9 +49,8 @@ class Site:
         return math.prod(self.shape)
 
 
-Kinked = list[
-    tuple[Array, Any]
-]  # pre-activations (…, N) at kinks; on the host, which of them stand still at 0
+# Pre-activations (…, N) before kinked activations, and, on the host, which of them stand still at 0.
+Kinked = list[tuple[Array, Any]]
 
 
 class Architecture(Movable, ABC):
