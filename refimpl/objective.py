@@ -209,6 +209,32 @@ class Objective(Level, ABC):
         return max(lam.ndim - 1, w.ndim - 1, self.lead)
 
 
+class Around(Objective, ABC):
+    """An objective made of another one, f, whose sizes and leading axes it has."""
+
+    if TYPE_CHECKING:  # a field, of the kind that the class is made of
+
+        @property
+        def f(self) -> Any:
+            """What it is made of."""
+
+    @property
+    def n(self) -> int:
+        return int(self.f.n)
+
+    @property
+    def d(self) -> int:
+        return int(self.f.d)
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        return tuple(self.f.leading)
+
+    @property
+    def lead(self) -> int:
+        return int(self.f.lead)
+
+
 class Map(Level, ABC):
     """A differentiable map w ↦ Φ(λ, w) of R^d with parameters λ, possibly a finite mean."""
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import refimpl.algorithms
 from refimpl.algorithms.protocol import Algorithm
-from refimpl.algorithms.table import markdown, table
+from refimpl.algorithms.table import table
 
 # Columns: does it keep w, does it keep v, how is the linear system solved.
 TABLE_1 = {
@@ -46,10 +46,3 @@ def test_a_row_is_what_the_class_says():
         assert set(row.batches) <= {f.name for f in dataclasses.fields(kind)}
         assert row.batches
     assert {row.name: row.batches for row in table()}["BSGM"] == ("J", "batch")
-
-
-def test_as_text():
-    lines = markdown().splitlines()
-    assert len(lines) == 2 + len(table())
-    assert {line.count("|") for line in lines} == {7}
-    assert "| BSGM | Grazzi, Pontil, Salzo, JMLR 2023, Algorithm 2 | no | no | SID | J, batch |" in lines

@@ -311,10 +311,10 @@ def test_variances_are_those_of_all_draws(s):
 
 def test_the_table_of_the_notes():
     found = [
-        float(product_variance.Inverse({**product_variance.ONE, "r": [2], "K": K}).product)
+        f"{float(product_variance.Inverse({**product_variance.ONE, 'r': [2], 'K': K}).product):.4g}"
         for K in (1, 2, 4, 8, 16, 32, 64)
     ]
-    assert found == pytest.approx([0, 0.0625, 0.4492, 1.674, 4.333, 9.667, 20.33], rel=2e-3)
+    assert found == ["0", "0.0625", "0.4492", "1.674", "4.333", "9.667", "20.33"]
 
 
 @pytest.mark.parametrize("module", [remark_19, samples, footnote_1], ids=lambda module: module.__name__[-10:])

@@ -12,17 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from refimpl.algorithms.pieces import Estimating, constant, descend, moved, repeated
-from refimpl.algorithms.protocol import State
-from refimpl.problem import BilevelProblem
+from refimpl.algorithms.pieces import Alternating
 from refimpl.rates import Power
-from refimpl.spaces import Product
 
 SINGLE_SCALE = Power(1.0, 1 / 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ALSET(Estimating):
+class ALSET(Alternating):
     """α_k and β_k on one time scale: the paper's are constants of the order of 1/√iterations; steps: T = O(1).
 
     Cost of an iteration: T gradients ∇_wG, ``inverse.products`` products with the Hessian, one with the cross
@@ -34,21 +31,4 @@ class ALSET(Estimating):
     steps: Any = 1
 
     source: ClassVar[str] = "Chen, Sun, Yin, NeurIPS 2021"
-    warm_start: ClassVar[tuple[bool, bool]] = (True, False)
     linear_system: ClassVar[str] = "product"
-    lengths: ClassVar[tuple[str, ...]] = ("steps",)
-
-    @property
-    def constant_from(self) -> int | None:
-        return 0 if constant(self.alpha, self.beta, self.steps) else None
-
-    def space(self, problem: BilevelProblem, k: int = 0) -> Product:
-        """(T draws of the lower level, the estimator's)."""
-        loop = repeated(problem.lower, self.lower_batch, self.steps(k))
-        return Product((loop, self.estimator().space(problem)))
-
-    def step(self, problem: BilevelProblem, state: State, sample: Any) -> State:
-        k, lam, (loop, drawn) = state.k, state.lam, sample
-        w = descend(problem, self.lower_batch, loop, lam, state.w, [self.beta(k)] * self.steps(k))
-        h = self.estimator().at(problem, lam, w, drawn)
-        return State(k + 1, moved(problem, lam, self.alpha(k), h), w)

@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from refimpl.algorithms.li2022fsla import require_positive
 from refimpl.algorithms.matrices import at_least, at_most, flat, rows
 from refimpl.algorithms.pieces import Scheduled, constant, moved, require_state
 from refimpl.algorithms.protocol import State
@@ -27,6 +26,7 @@ from refimpl.arrays.backend import Array
 from refimpl.draws import Draws
 from refimpl.problem import BilevelProblem
 from refimpl.rates import Power
+from refimpl.solvers.lower import require_positive
 from refimpl.spaces import Product
 
 ROOT = Power(1.0, 1 / 2)

@@ -73,17 +73,18 @@ class BSA(Estimating):
     def space(self, problem: BilevelProblem, k: int = 0) -> Product:
         """(t_k draws of the lower level, the estimator's)."""
         loop = repeated(problem.lower, self.lower_batch, self.steps(k))
-        return Product((loop, self._estimator(k).space(problem)))
+        return Product((loop, self.estimator_at(k).space(problem)))
 
     def step(self, problem: BilevelProblem, state: Any, sample: Any) -> BSAState:
         state = require_state(state, BSAState, self)
         k, lam, (loop, drawn) = state.k, state.lam, sample
         rates = [self.beta(j) for j in range(self.steps(k))]
         w = descend(problem, self.lower_batch, loop, lam, state.start, rates)
-        h = self._estimator(k).at(problem, lam, w, drawn)
+        h = self.estimator_at(k).at(problem, lam, w, drawn)
         return BSAState(k + 1, moved(problem, lam, self.alpha(k), h), w, state.start)
 
-    def _estimator(self, k: int) -> SampledHypergradient:
+    def estimator_at(self, k: int) -> SampledHypergradient:
+        """The estimator of iteration k, with K_k terms."""
         if self.terms is None:
             return self.estimator()
         return self.estimator(replace(self.inverse, terms=max(1, self.terms(k))))

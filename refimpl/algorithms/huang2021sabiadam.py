@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from refimpl.algorithms.li2022fsla import require_positive
 from refimpl.algorithms.pieces import Estimating, constant, require_state
 from refimpl.algorithms.protocol import State, projected
 from refimpl.arrays.backend import Array
@@ -28,6 +27,7 @@ from refimpl.errors import BadInput
 from refimpl.problem import BilevelProblem
 from refimpl.rates import Power
 from refimpl.sets import Box
+from refimpl.solvers.lower import require_positive
 from refimpl.spaces import Product
 
 ROOT = Power(1.0, 1 / 2)

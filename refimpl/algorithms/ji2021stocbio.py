@@ -12,46 +12,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from refimpl.algorithms.pieces import Estimating, constant, descend, moved, repeated
-from refimpl.algorithms.protocol import State
+from refimpl.algorithms.pieces import Alternating
 from refimpl.errors import BadInput
-from refimpl.problem import BilevelProblem
 from refimpl.solvers.lower import require_count
-from refimpl.spaces import Product
 
 
 @dataclass(frozen=True, kw_only=True)
-class StocBiO(Estimating):
+class StocBiO(Alternating):
     """alpha, beta: constants. steps: D = O(κ log κ). inverse: SumNeumann(η, Q, batches), η <= 1/L, Q = O(κ log 1/ε).
 
     Cost of an iteration: D gradients ∇_wG, Q products with the Hessian, one with the cross derivative, ∇_λF and ∇_wF.
     """
 
-    alpha: Any
-    beta: Any
-    steps: Any
-
     source: ClassVar[str] = "Ji, Yang, Liang, ICML 2021"
-    warm_start: ClassVar[tuple[bool, bool]] = (True, False)
     linear_system: ClassVar[str] = "sum"
-    lengths: ClassVar[tuple[str, ...]] = ("steps",)
-
-    @property
-    def constant_from(self) -> int | None:
-        return 0 if constant(self.alpha, self.beta, self.steps) else None
-
-    def space(self, problem: BilevelProblem, k: int = 0) -> Product:
-        """(D batches of the lower level, the estimator's)."""
-        loop = repeated(problem.lower, self.lower_batch, self.steps(k))
-        return Product((loop, self.estimator().space(problem)))
-
-    def step(self, problem: BilevelProblem, state: State, sample: Any) -> State:
-        k, lam, (loop, drawn) = state.k, state.lam, sample
-        w = descend(problem, self.lower_batch, loop, lam, state.w, [self.beta(k)] * self.steps(k))
-        h = self.estimator().at(problem, lam, w, drawn)
-        return State(k + 1, moved(problem, lam, self.alpha(k), h), w)
 
 
 def hessian_batches(scale: float, products: int, factor: float) -> tuple[int, ...]:

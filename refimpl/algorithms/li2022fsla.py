@@ -27,7 +27,7 @@ from refimpl.draws import Draws
 from refimpl.errors import BadInput
 from refimpl.objective import Objective
 from refimpl.problem import BilevelProblem
-from refimpl.solvers.lower import require_count
+from refimpl.solvers.lower import require_count, require_positive
 from refimpl.spaces import Product
 
 # The draw of each use. Lower level: ∇_wG of line 6, ∇²_wwG of 7, ∇²_λwG of 9; upper level: ∇_wF of 7, ∇_λF of 9.
@@ -164,15 +164,3 @@ class FSLA(Algorithm):
             drawn = [draws.at(point) for point in points]
             of_level.append([drawn[use] for use in uses])
         return of_level[0], of_level[1]
-
-
-def require_positive(value: Any, name: str, advice: str) -> None:
-    """A finite number above 0; else ``BadInput``."""
-    try:
-        fits = bool(0 < value < float("inf"))
-    except (TypeError, ValueError):  # a string; an array
-        fits = False
-    if not fits:
-        raise BadInput(
-            f"{name} is out of range", measured=repr(value), required="a finite number > 0", advice=advice
-        )

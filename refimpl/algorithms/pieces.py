@@ -15,10 +15,10 @@ from refimpl.arrays.backend import Array
 from refimpl.draws import Draws
 from refimpl.errors import BadInput
 from refimpl.lengths import Length, as_length
-from refimpl.problem import Problem
+from refimpl.problem import BilevelProblem, Problem
 from refimpl.rates import Rate, as_rate
 from refimpl.solvers.lower import require_count
-from refimpl.spaces import Repeated
+from refimpl.spaces import Product, Repeated
 
 S = TypeVar("S", bound=State)
 
@@ -73,6 +73,33 @@ class Estimating(Scheduled):
         """h(λ, w; ξ, ζ) = ∇_λF(ξ) − ∇²_λwG(ζ⁰) z, z ≈ (∇²_wwG)⁻¹∇_wF(ξ) from draws of its own."""
         inverse = self.inverse if inverse is None else inverse
         return SampledHypergradient(inverse, lower_batch=self.lower_batch, upper_batch=self.upper_batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternating(Estimating):
+    """T steps on w, from the w of the iteration before, then one on λ: what ALSET and stocBiO are, apart from z."""
+
+    alpha: Any
+    beta: Any
+    steps: Any
+
+    warm_start: ClassVar[tuple[bool, bool]] = (True, False)
+    lengths: ClassVar[tuple[str, ...]] = ("steps",)
+
+    @property
+    def constant_from(self) -> int | None:
+        return 0 if constant(self.alpha, self.beta, self.steps) else None
+
+    def space(self, problem: BilevelProblem, k: int = 0) -> Product:
+        """(T draws of the lower level, the estimator's)."""
+        loop = repeated(problem.lower, self.lower_batch, self.steps(k))
+        return Product((loop, self.estimator().space(problem)))
+
+    def step(self, problem: BilevelProblem, state: State, sample: Any) -> State:
+        k, lam, (loop, drawn) = state.k, state.lam, sample
+        w = descend(problem, self.lower_batch, loop, lam, state.w, [self.beta(k)] * self.steps(k))
+        h = self.estimator().at(problem, lam, w, drawn)
+        return State(k + 1, moved(problem, lam, self.alpha(k), h), w)
 
 
 def constant(*schedules: Rate | Length) -> bool:

@@ -62,7 +62,7 @@ def _bsa(a: BSA, problem: Problem, k: int) -> Stages:
     lines = _start(problem, a)
     begin = sure("begin", lambda x: {"w": x["start"]})
     descents = [lines.descent(a.beta(j)) for j in range(a.steps(k))]
-    estimate = lines.sampled(a._estimator(k).inverse)
+    estimate = lines.sampled(a.estimator_at(k).inverse)
     return Stages([begin, *descents, *estimate, _end(problem, a.alpha(k))], lines.scratch())
 
 

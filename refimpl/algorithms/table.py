@@ -44,14 +44,3 @@ def _row(kind: type[Algorithm]) -> Row:
     fields = (f.name for f in dataclasses.fields(kind))  # type: ignore[arg-type]  # every algorithm is a dataclass
     batches = tuple(name for name in fields if name.endswith("batch") or name == "J")
     return Row(kind.__name__, kind.source, lower, linear, kind.linear_system, batches)
-
-
-def markdown() -> str:
-    """The table as text."""
-    lines = ["| algorithm | source | keeps w | keeps v | linear system | data per draw |", "|" + "---|" * 6]
-    for row in table():
-        kept = " | ".join("yes" if kept else "no" for kept in (row.lower, row.linear))
-        lines.append(
-            f"| {row.name} | {row.source} | {kept} | {row.linear_system} | {', '.join(row.batches)} |"
-        )
-    return "\n".join(lines)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from refimpl.algorithms.khanduri2021sustain import CUBE_ROOT, DoubleMomentum
-from refimpl.algorithms.li2022fsla import require_positive
 from refimpl.algorithms.pieces import constant
+from refimpl.solvers.lower import require_positive
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from refimpl.algorithms.li2022fsla import FSLA, require_positive
+from refimpl.algorithms.li2022fsla import FSLA
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
+from refimpl.solvers.lower import require_positive
 
 
 @dataclass(frozen=True, kw_only=True)

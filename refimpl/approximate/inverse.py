@@ -25,7 +25,7 @@ from refimpl.draws import SURE, Draws
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.objective import Objective
 from refimpl.operators import Operator
-from refimpl.solvers.lower import require_count
+from refimpl.solvers.lower import require_count, require_positive
 from refimpl.spaces import Indices, Product
 
 Estimator = Callable[[Array, Array, Array], Array]  # λ, w, r -> z
@@ -102,8 +102,10 @@ class ProductNeumann(HessianInverse):
 
     def __post_init__(self) -> None:
         require_count(self.terms, "terms", least=1)
-        _require_positive(
-            self.L, "L", "a bound L of the Hessians drawn: with one below half their norm the mean diverges"
+        require_positive(
+            self.L,
+            "L",
+            "take a bound L of the Hessians drawn: with one below half their norm the mean diverges",
         )
 
     @property
@@ -180,7 +182,7 @@ class SumNeumann(HessianInverse):
 
     def __post_init__(self) -> None:
         require_count(self.terms, "terms")
-        _require_positive(self.step, "step", "a step η <= 1/L: with one above 2/L the mean diverges")
+        require_positive(self.step, "step", "take a step η <= 1/L: with one above 2/L the mean diverges")
         if self.batches is None:
             return
         if not isinstance(self.batches, Sequence) or len(self.batches) != self.terms:
@@ -260,17 +262,3 @@ def _tail(step: Any, terms: int, mu: Any, norm: Any) -> Any:
 def _exact(x: Any) -> Any:
     """A whole number as a fraction, anything else as it is."""
     return Fraction(x) if isinstance(x, int) else x
-
-
-def _require_positive(value: Any, name: str, advice: str) -> None:
-    try:
-        fits = bool(0 < value < float("inf"))
-    except (TypeError, ValueError):  # a string; an array
-        fits = False
-    if not fits:
-        raise BadInput(
-            f"{name} is out of range",
-            measured=repr(value),
-            required="a finite number > 0",
-            advice=f"take {advice}",
-        )

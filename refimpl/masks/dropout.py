@@ -16,7 +16,7 @@ from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput, TooLarge
 from refimpl.masks.masked import Masked
-from refimpl.objective import Objective, Site
+from refimpl.objective import Around, Objective, Site
 from refimpl.operators import Operator
 from refimpl.spaces import CHUNK, Bernoulli, Product, expect
 from refimpl.spaces.bernoulli import Scale
@@ -25,7 +25,7 @@ MAX_MASKS = 2**22  # enumerated in seconds to minutes
 
 
 @dataclass(frozen=True)
-class Dropout(Objective):
+class Dropout(Around):
     """f̄(λ, w) = E f(m_λ λ, m_w w), exactly: by f's closed form where it has one, else over every mask.
 
     lam, w: the masks' spaces, over the coordinates of λ and of w (of the hidden units for site "activations").
@@ -40,22 +40,6 @@ class Dropout(Objective):
     site: Site = "weights"
     max_masks: int = MAX_MASKS
     backend: Backend = Backend()
-
-    @property
-    def n(self) -> int:
-        return self.f.n
-
-    @property
-    def d(self) -> int:
-        return self.f.d
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return self.f.leading
-
-    @property
-    def lead(self) -> int:
-        return self.f.lead
 
     @property
     def masks(self) -> Product:

@@ -19,14 +19,14 @@ from refimpl.networks.assembled import Outputs, assemble
 from refimpl.networks.forward import Forward
 from refimpl.networks.mlp import MLP
 from refimpl.networks.objective import NetworkLoss
-from refimpl.objective import Objective
+from refimpl.objective import Around
 from refimpl.operators import Operator
 from refimpl.spaces import Bernoulli, Space
 from refimpl.spaces.bernoulli import Scale
 
 
 @dataclass(frozen=True)
-class LastLayerDropout(Objective):
+class LastLayerDropout(Around):
     """f̄(λ, w) = f + Σ_i (share_i/2) Σ_j s_j a_ij² ‖W_j‖², f a network's squared loss at the masks' mean.
 
     ``spread`` (m,): s_j. The shares are f's: 1/N, or σ(λ_i)/N. Cost: that of f, half as much again for products.
@@ -35,22 +35,6 @@ class LastLayerDropout(Objective):
     f: NetworkLoss
     spread: Array
     backend: Backend = Backend()
-
-    @property
-    def n(self) -> int:
-        return self.f.n
-
-    @property
-    def d(self) -> int:
-        return self.f.d
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return self.f.leading
-
-    @property
-    def lead(self) -> int:
-        return self.f.lead
 
     @property
     def space(self) -> Space:

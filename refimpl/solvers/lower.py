@@ -100,6 +100,18 @@ def require_number(value: Any, name: str, *, positive: bool = False) -> None:
         )
 
 
+def require_positive(value: Any, name: str, advice: str) -> None:
+    """A finite number above 0; else ``BadInput``, with what to do."""
+    try:
+        fits = bool(0 < value < float("inf"))
+    except (TypeError, ValueError):  # a string; an array
+        fits = False
+    if not fits:
+        raise BadInput(
+            f"{name} is out of range", measured=repr(value), required="a finite number > 0", advice=advice
+        )
+
+
 def require_count(value: Any, name: str, least: int = 0) -> None:
     """Step counts are integers >= ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:

@@ -13,7 +13,7 @@ from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput
-from refimpl.objective import Objective
+from refimpl.objective import Around, Objective
 from refimpl.operators import Operator
 from refimpl.spaces import Indices, Space
 from refimpl.zoo.rows import LinearModelLoss, numbers, samples, spread, zero_cross
@@ -21,28 +21,12 @@ from refimpl.zoo.softmax import SoftmaxLoss, one_hot
 
 
 @dataclass(frozen=True)
-class Scaled(Objective):
+class Scaled(Around):
     """factor · f: of a level to be maximised, factor −1."""
 
     factor: Any
     f: Objective
     backend: Backend = Backend()
-
-    @property
-    def n(self) -> int:
-        return self.f.n
-
-    @property
-    def d(self) -> int:
-        return self.f.d
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return self.f.leading
-
-    @property
-    def lead(self) -> int:
-        return self.f.lead
 
     @property
     def space(self) -> Space:
