@@ -2,10 +2,19 @@
 
 from refimpl import algorithms as algorithms
 from refimpl import approximate as approximate
+from refimpl import constants as constants
 from refimpl import curvature as curvature
+from refimpl import datasets as datasets
+from refimpl import draws as draws
+from refimpl import errors as errors
 from refimpl import exact as exact
+from refimpl import lengths as lengths
+from refimpl import masks as masks
+from refimpl import measure as measure
 from refimpl import moments as moments
 from refimpl import networks as networks
+from refimpl import rates as rates
+from refimpl import sets as sets
 from refimpl import solvers as solvers
 from refimpl import spaces as spaces
 from refimpl import training as training

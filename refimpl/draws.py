@@ -10,7 +10,7 @@ import numpy as np
 from refimpl.counting import CountedMap, CountedObjective
 from refimpl.errors import BadInput
 from refimpl.masks import Dropout
-from refimpl.objective import Map, Objective
+from refimpl.objective import Around, DescentMap, Level, Map, Objective
 from refimpl.solvers.lower import require_count
 from refimpl.spaces import Indices, Minibatch, Product, Space
 
@@ -22,7 +22,8 @@ class Draws:
     """One draw of a level: ``space`` is masks × data, ``at`` the level under the masks on the data drawn.
 
     level: an objective, or the map of a fixed-point problem. batch: that many independent data, or None for all of
-    them, whose mean then is exact. Where no mask is random none is drawn: keep probabilities of 1 leave the
+    them, whose mean then is exact; a level that is no finite sum, such as a bare function, is one datum, and a batch
+    of it is refused (``BadInput``). Where no mask is random none is drawn: keep probabilities of 1 leave the
     generator's stream as it is without dropout.
     """
 
@@ -33,12 +34,12 @@ class Draws:
         if self.batch is None:
             return
         require_count(self.batch, "the batch size", least=1)
-        if not isinstance(self._data, Indices):
+        if not isinstance(self._data, Indices) or _undivided(self._inner):
             raise BadInput(
                 "a minibatch of what?",
                 measured=f"{type(self._inner).__name__} over {type(self._data).__name__}",
                 required="a level that is a finite sum over the indices of its data",
-                advice="a batch of None takes all of the data",
+                advice="a batch of None takes all of the data; a level of your own needs space and batch(sample)",
             )
 
     @property
@@ -75,3 +76,10 @@ class Draws:
     def _data(self) -> Space:
         inner = self._inner
         return inner.f.space if isinstance(inner, Dropout) else inner.space
+
+
+def _undivided(level: Level) -> bool:
+    """Does it not say what a minibatch is? A bare function does not; what is made of a level is as it."""
+    while isinstance(level, Around | DescentMap):
+        level = level.lower if isinstance(level, DescentMap) else level.f
+    return type(level).batch is Level.batch

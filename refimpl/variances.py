@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from refimpl.bounds import Region, best_step
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.objective import Level, Map, Objective, descent_map
 from refimpl.problem import BilevelProblem, FixedPointProblem
+from refimpl.rates import require_finite_number
 from refimpl.spaces import Indices, expect
 
 TESTED = 8  # draws whose affinity is tested
@@ -29,7 +30,7 @@ class Noise:
     """Assumption C, for every w; Φ scaling throughout, ``step`` as in ``Constants``; Noise() is the deterministic case.
 
     V[Φ̂(w)] <= sigma1 + sigma2 ‖Φ(w) − w‖², V[∂_wΦ̂] <= d_sigma1, V[∂_λΦ̂] <= d_sigma2 (spectral norm),
-    V[∇_wÊ] <= sigma1_E, V[∇_λÊ] <= sigma2_E.
+    V[∇_wÊ] <= sigma1_E, V[∇_λÊ] <= sigma2_E. Raises ``BadInput`` for what is no variance, and for step <= 0.
     """
 
     sigma1: Any = 0.0
@@ -39,6 +40,13 @@ class Noise:
     sigma1_E: Any = 0.0
     sigma2_E: Any = 0.0
     step: Any = 1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, positive = getattr(self, field.name), field.name == "step"
+            require_finite_number(
+                value, field.name, positive=positive, advice="noise(problem, lam, growth=2) is one"
+            )
 
 
 def noise(

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import refimpl as ri
-from refimpl.algorithms import FSLA, Algorithm, Diverged, DropoutFSLA, State, run
+from refimpl.algorithms import BSGM, FSLA, Algorithm, Diverged, DropoutFSLA, State, run, whole_state
 from refimpl.arrays import backend, to_numpy
 from refimpl.draws import Draws
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.exact import hyperobjective_hessian
+from refimpl.lengths import Growing
 from refimpl.sets import Box
 from refimpl.spaces import Minibatch
 from refimpl.zoo import logistic, quadratic, ridge
@@ -305,12 +306,6 @@ def test_counts():
 class Toy(Algorithm):
     """The smallest algorithm: iteration k adds up the indices of a minibatch of k + 1."""
 
-    source, warm_start = "nowhere", (False, False)
-    constant_from, affine = None, "it counts"
-
-    def init(self, problem, lam, w=None):
-        return State(0, problem.lam(lam), problem.w(w))
-
     def space(self, problem, k=0):
         return Minibatch(4, k + 1)
 
@@ -318,6 +313,18 @@ class Toy(Algorithm):
         assert sample.shape[-1] == state.k + 1
         added = problem.backend.asarray(sample.sum(axis=-1)[..., None])
         return State(state.k + 1, state.lam + added, state.w)
+
+
+def test_an_algorithm_is_a_space_and_a_step():
+    """It starts at (λ, w), each of its steps may be another map, and whether they are affine is tested."""
+    start = Toy().init(PLAIN, START[0], START[1])
+    assert (start.k, *start.arrays) == (0, "lam", "w")
+    assert (start.lam == START[0]).all()
+    assert (start.w == START[1]).all()
+    with pytest.raises(BadInput, match="of how many iterations"):
+        whole_state(Toy(), PLAIN, START[0])
+    known = whole_state(Toy(), PLAIN, np.zeros(2), steps=2).curve(2)
+    assert known.mean("lam").tolist() == [[0, 0], [1.5, 1.5], [4.5, 4.5]]
 
 
 def test_each_iteration_draws_from_its_own_space():
@@ -351,6 +358,60 @@ def test_what_is_recorded():
     assert (done.trajectory["lam"][0] == START[0]).all()
     nothing = run(FSLA(delta=0.1), MASKED, START[0], steps=0, rng=np.random.default_rng(0))
     assert (nothing.times, nothing.state.k) == ((0,), 0)
+
+
+def test_a_budget_of_samples():
+    """As many iterations as it buys, bit for bit those of so many steps; growing ones too, and none that it does not.
+
+    Kills: the budget of one level, an iteration more, one that is counted and not made, and an end not looked at.
+    """
+    seen = []
+    a, growing = FSLA(delta=0.1, lower_batch=3, upper_batch=2), BSGM(t=Growing(1), k=0, J=1, alpha=0.1)
+    for algorithm, cost in ((a, lambda k: 5), (growing, lambda k: k + 1 + 1 + 1)):
+        for samples in (0, 4, 5, 23, 25):
+            steps = max(s for s in range(20) if sum(map(cost, range(s))) <= samples)
+            found = run(algorithm, PLAIN, START[0], samples=samples, rng=0, replicates=(2,), every=3)
+            same = run(algorithm, PLAIN, START[0], steps=steps, rng=0, replicates=(2,), every=3)
+            assert (found.times, found.counts, found.samples) == (same.times, same.counts, same.samples)
+            assert found.samples == sum(map(cost, range(steps)))
+            assert (found.trajectory["lam"] == same.trajectory["lam"]).all()
+    run(a, PLAIN, START[0], samples=24, rng=0, every=3, callback=lambda state: seen.append(state.k))
+    assert seen == [3, 4]
+    assert run(a, PLAIN, START[0], samples=24, steps=2, rng=0).state.k == 2
+    with pytest.raises(BadInput, match="draws no data"):
+        run(Toy(), PLAIN, START[0], samples=10, rng=0)
+    assert run(Toy(), PLAIN, START[0], samples=10, steps=2, rng=0).state.k == 2
+
+
+BARE = ri.BilevelProblem(
+    ri.from_function(lambda lam, w: ((w - lam) ** 2).sum(), n=1, d=2),
+    ri.from_function(lambda lam, w: (w**2).sum(), n=1, d=2),
+)
+BARE_MAP = ri.FixedPointProblem(BARE.upper, ri.map_from_function(lambda lam, w: w / 2, n=1, d=2))
+
+
+def test_what_is_no_finite_sum_has_no_minibatches():
+    """Else all data would be used, and a batch of them counted. Without a batch a level is one datum."""
+    for level in (
+        BARE.lower,
+        BARE_MAP.phi,
+        BARE.as_fixed_point(0.1).phi,
+        ri.zoo.uppers.Scaled(2.0, BARE.lower),
+        BARE.lower.with_dropout({"lam": 1, "w": 0.5}),
+    ):
+        assert Draws(level).space.factors[1].size == 1
+        for batch in (1, 5):
+            with pytest.raises(BadInput, match="a minibatch of what") as caught:
+                Draws(level, batch)
+            assert "None" in caught.value.advice
+    for problem, algorithm in (
+        (BARE, FSLA(delta=0.1, lower_batch=1)),
+        (BARE, FSLA(delta=0.1, upper_batch=1)),
+        (BARE_MAP, BSGM(t=1, k=1, J=1, alpha=0.1)),
+    ):
+        with pytest.raises(BadInput, match="a minibatch of what"):
+            run(algorithm, problem, np.zeros(1), steps=1, rng=0)
+    assert run(FSLA(delta=0.1), BARE, np.zeros(1), steps=3, rng=0).samples == 6
 
 
 @pytest.mark.parametrize("reading", ["new", "old"])
@@ -440,12 +501,22 @@ def test_a_batch_is_refused_by_its_name(name, value):
         ({"start": np.zeros((2, 2)), "replicates": (3,)}, "replicates do not fit"),
         ({"start": FSLA(delta=0.1).init(OTHER, OTHER.start())}, "of another problem"),
         ({"keep": "z"}, "no such array"),
+        ({"keep": (3,)}, "no such array"),
+        ({"rng": None}, "randomness without a source"),
+        ({"rng": -1}, "randomness without a source"),
+        ({"rng": "0"}, "randomness without a source"),
+        ({"steps": None}, "a run of what length"),
+        ({"samples": -1}, "samples must be"),
+        ({"samples": 2.5}, "samples must be"),
+        ({"algorithm": FSLA}, "the class FSLA and BilevelProblem"),
+        ({"algorithm": PLAIN, "problem": FSLA(delta=0.1)}, "BilevelProblem and FSLA"),
+        ({"problem": PLAIN.lower}, "FSLA and Quadratic"),
     ],
 )
 def test_bad_runs(wrong, said):
-    given = {"start": START[0], "steps": 1, "rng": np.random.default_rng(0), **wrong}
+    given = {"algorithm": FSLA(delta=0.1), "problem": PLAIN, "start": START[0], "steps": 1, "rng": 0, **wrong}
     with pytest.raises(BadInput, match=said):
-        run(FSLA(delta=0.1), PLAIN, given.pop("start"), **given)
+        run(**given)
 
 
 def test_a_state_of_another_backend():

@@ -419,6 +419,18 @@ def test_what_is_not_polynomial_or_projected():
         fixed_lambda(DropoutFSLA(delta=0.05, schedule="constant", r=1e6), ONE, LAM)
 
 
+@pytest.mark.parametrize("ask", [whole_state, fixed_lambda])
+@pytest.mark.parametrize("given", [(FSLA, NOISY), (NOISY, FSLA(delta=0.1)), (FSLA(delta=0.1), NOISY.lower)])
+def test_what_is_no_algorithm_on_a_problem(ask, given):
+    with pytest.raises(BadInput, match="which algorithm"):
+        ask(*given, LAM)
+
+
+def test_only_fsla_is_analysed_at_a_fixed_lambda():
+    with pytest.raises(BadInput, match="FSLA, then a Problem"):
+        fixed_lambda(AFFINE["TTSA"], NOISY, LAM)
+
+
 def test_what_says_that_it_is_not_affine():
     """Its own words; and a set for λ, on which a step is projected, even where this start is far inside."""
     stable = STABLE(mu=1.0)

@@ -25,7 +25,7 @@ from refimpl.errors import BadInput
 from refimpl.exact import hyperobjective_hessian
 from refimpl.lengths import Fixed, Growing, Logarithmic
 from refimpl.rates import Constant, Harmonic, Power
-from refimpl.sets import Box
+from refimpl.sets import Ball, Box
 from refimpl.zoo import logistic, quadratic
 from tests import table1_a_things
 from tests.algorithm_things import pick
@@ -558,6 +558,10 @@ def test_what_it_does_not_run_on(name):
         a.init(PLAIN, START[0], START[1][:2])
     with pytest.raises(Diverged, match="diverged"):
         run(replace(quiet(name), alpha=1e9), QUIET, QUIET.start(), steps=400, rng=0, every=400)
+    in_ball = replace(QUIET, domain=Ball(1e300))
+    with pytest.raises(Diverged, match="diverged") as caught:  # the projection takes no NaN
+        run(replace(quiet(name), alpha=1e9), in_ball, QUIET.start(), steps=400, rng=0, every=400)
+    assert caught.value.result.state.k < 400
 
 
 @pytest.mark.parametrize("name", ["bsa", "smb", "alset-dagger", "amigo"])

@@ -359,6 +359,12 @@ def test_mean_square_mapping():
     assert_rounded(found, expected, terms=expected, count=50, condition=4.0)
 
 
+@pytest.mark.parametrize("shape", [(MAP.n,), (0, MAP.n), (2, MAP.n + 1)])
+def test_mean_square_mapping_is_a_mean_over_points(shape):
+    with pytest.raises(BadInput, match="shape"):
+        mean_square_mapping(MAP, np.zeros(shape), 0.5)
+
+
 def test_mean_square_mapping_on_a_box():
     """∇f > 0 where λ sits on the lower side: the mapping is 0 there; half-way it is what is left of the step."""
     upper = quadratic.objective(ww=[[0.0]], ll=[[0.0]], l1=[1.0])  # f = λ

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools as it
 import math
+import re
 import warnings
 from fractions import Fraction as Fr
 
@@ -285,6 +286,45 @@ def test_each_iteration_is_held_to_its_own_condition():
     assert g.theorem_8(c, quick, rate=0.5, linear_rate=1.0, J=1).kind == "theory"
     with pytest.warns(OutsideTheory, match=r"1 \+ σ₂"):
         g.theorem_8(c, quick, rate=1.0, linear_rate=0.5, J=1)
+
+
+@pytest.mark.parametrize("step", [1, 0.25])
+@pytest.mark.parametrize("noisy", [{"sigma2": 0.5}, {"d_sigma1": 0.5}])
+def test_the_advice_is_in_numbers_and_meets_the_conditions(step, noisy):
+    """rate, β and γ, for SID's steps; a γ that is missed is told with its number, and what would do with another."""
+    # kills: γ left out, the theorem's steps for SID's, the condition of one iteration alone
+    c = of(q=0.5, B=1.0, L_E=1.0, step=step)
+    n = Noise(**noisy, step=step)
+    with pytest.warns(OutsideTheory, match=r"γ >= β\(1 \+ .*: 1 against [\d.]+, missed by [\d.]+"):
+        rates = g.theorem_8(c, n, rate=Harmonic(2.0 * step, 1.0), J=1)
+    with pytest.raises(HypothesisViolated) as caught:
+        rates.rho(1)
+    numbers = [float(x) for x in re.findall(r"(?:<=|>|>=) ([\d.]+)", caught.value.advice)]
+    rate, beta, share = numbers
+    assert numbers == pytest.approx(
+        [step / (1.5 if "sigma2" in noisy else 5), step * 4 / 3, (1.5 if "sigma2" in noisy else 5) / step],
+        rel=1e-5,  # six digits
+    )
+    for good in (rate * (1 - 1e-5), Harmonic(beta * (1 + 1e-5), beta * (1 + 1e-5) * share * (1 + 1e-5))):
+        assert g.theorem_8(c, n, rate=good, J=1).kind == "theory"
+    for bad in (
+        rate * (1 + 1e-5),
+        Harmonic(beta * (1 - 1e-5), 99.0 / step),
+        Harmonic(2 * beta, 1.99 * beta * share),
+    ):
+        assert quietly(lambda bad=bad: g.theorem_8(c, n, rate=bad, J=1)).kind == "outside theory"
+
+
+def test_the_advice_names_the_start_and_the_map():
+    from_gradient = quietly(
+        lambda: g.theorem_8(of(q=0.5, step=0.25), Noise(), rate=0.25, J=1, start="gradient")
+    )
+    with pytest.raises(HypothesisViolated) as caught:
+        from_gradient.rho(1)
+    assert caught.value.advice.startswith('start="zero"; ')
+    with pytest.raises(HypothesisViolated) as caught:
+        quietly(lambda: g.theorem_8(of(q=1.25), Noise(), rate=1, J=1)).rho(1)
+    assert "no step makes up for it" in caught.value.advice
 
 
 def test_no_contraction_no_theory():
@@ -696,10 +736,9 @@ def test_theorem_12_in_numbers():
     assert g.theorem_12(L=1, alpha=HALF, drop=Fr(1), errors=Fr(1), steps=1) == 8 / (
         HALF * Fr(3, 2)
     ) + 2 + 8 / Fr(9, 4)
-    assert (
-        g.theorem_12_sharp(L=1, alpha=Fr(3, 2), drop=Fr(1), errors=Fr(1), steps=1)
-        == 4 / Fr(3, 4) + Fr(5, 2) * 4
-    )
+    assert g.theorem_12_sharp(L=2, alpha=HALF, drop=Fr(1), errors=Fr(1), steps=2) == (4 + 1) / Fr(2)
+    assert g.theorem_12_sharp(L=1, alpha=HALF, drop=Fr(1), errors=Fr(1), steps=1) == 4 + 1
+    assert g.theorem_12_sharp(L=1, alpha=Fr(3, 2), drop=Fr(1), errors=Fr(1), steps=1) == 4 + 9
     lam, squares, errors = Fr(2), Fr(0), Fr(0)
     for delta in (Fr(1), -HALF, Fr(1, 3)):
         squares, errors = squares + lam**2, errors + delta**2
@@ -707,6 +746,24 @@ def test_theorem_12_in_numbers():
     drop = 2 - lam**2 / 2
     assert squares / 3 == g.theorem_12_sharp(L=1, alpha=Fr(1), drop=drop, errors=errors, steps=3) == Fr(7, 4)
     assert squares / 3 < g.theorem_12(L=1, alpha=Fr(1), drop=drop, errors=errors, steps=3)
+
+
+@pytest.mark.parametrize("h", [Fr(9, 8), Fr(3, 2), Fr(15, 8)])
+@pytest.mark.parametrize("L", [Fr(1), Fr(2, 3)])
+def test_theorem_12_is_attained_by_long_steps(h, L):
+    """f = Lλ²/2, δ = (2−h)/h G: λ⁺ = λ − h(1 + (2−h)/h)λ = −λ, no descent, and ‖G‖² is the errors' part."""
+    # kills: constants above the proved ones: 4/(α(2−h)) and (4 − 4h + 2h²)/(2−h)²
+    alpha, lam = h / L, Fr(5)
+    G = L * lam
+    delta = (2 - h) / h * G
+    assert lam - alpha * (G + delta) == -lam
+    assert g.theorem_12_sharp(L=L, alpha=alpha, drop=Fr(0), errors=delta**2, steps=1) == G**2
+    delta = Fr(99, 100) * delta
+    after = lam - alpha * (G + delta)
+    drop = L / 2 * (lam**2 - after**2)
+    found = g.theorem_12_sharp(L=L, alpha=alpha, drop=drop, errors=delta**2, steps=1)
+    assert 0 < found - G**2 == (h - 1) * (G - h * delta / (2 - h)) ** 2  # the square that completes the proof
+    assert found < g.theorem_12(L=L, alpha=alpha, drop=drop, errors=delta**2, steps=1)
 
 
 @pytest.mark.parametrize("domain", [None, Ball(1.0), Box(-1.0, 0.5)], ids=["everything", "ball", "box"])

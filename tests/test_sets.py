@@ -301,6 +301,7 @@ def test_scipy_finds_no_nearer_point():
         (Ball(1.0), Box(-0.5, 0.5), [1e200, 1.0], [0.5, 0.5]),
         (Ball(1.0), Box(np.array([-0.5, -2.0]), np.array([0.5, 2.0])), [1e300, 1.0], [0.5, sqrt(0.75)]),
         (Ball(1.0), Box(-1.0, 1.0), [1e200, 1e-200], [1.0, 0.0]),
+        (Ball(2.0), Box([-3.0, -9.0], [-1.0, 9.0]), [0.0, 5.0], [-1.0, sqrt(3)]),  # x_0 = c_0, outside
     ],
 )
 def test_balls_in_boxes_in_closed_form(ball, box, x, expected):
@@ -331,15 +332,50 @@ def test_squares_neither_overflow_nor_vanish(size):
 
 
 @each
-def test_what_is_not_a_number_stays_so(name):
+def test_what_is_no_real_number_has_no_nearest_point(name):
+    # kills: NaN handed on, the imaginary part compared or dropped
     x = np.array([[nan, 1.0, 2.0, 3.0], [9.0, 9.0, 9.0, 9.0]])
     S = SETS[name]
-    P = S.project(x, NUMPY)
-    assert np.isnan(P[0]).any()
-    assert_rounded(P[1], S.project(x[1], NUMPY), terms=SIZE, count=4)
+    for bad, what in ((x, "not finite"), (x[1] + 1j, "dtype"), (x[1] * inf, "not finite")):
+        with pytest.raises(BadInput, match=what):
+            S.project(bad)
+    with pytest.raises(BadInput, match="not finite"):
+        gradient_mapping(S, x[1], x[0], 0.5, NUMPY)
     assert S.contains(x, NUMPY).tolist() == [False, False] or name in ("half-line",)
     with pytest.raises(HypothesisViolated):
         S.require(x[:1], NUMPY)
+
+
+@each
+def test_lists_are_points_and_numpy_is_the_default(name):
+    """Kills: a list taken for an array, a backend that has to be named."""
+    S, x = SETS[name], points(20, 2, 4)
+    P = S.project(x, NUMPY)
+    for given in (x, x.tolist(), tuple(x.tolist())):
+        assert (S.project(given) == P).all()
+        assert S.contains(given).tolist() == S.contains(x, NUMPY).tolist()
+    S.require(P.tolist())
+    with pytest.raises(HypothesisViolated, match="outside its set"):
+        S.require([[-99.0] * 4, [99.0] * 4])
+    whole = np.arange(4) - 2
+    assert (S.project(whole) == S.project(whole * 1.0)).all()
+
+
+def test_lists_are_bounds_and_centres():
+    """One axis, not one more: exactly what arrays give, on every backend."""
+    assert Box([-1.0, 0.25, -3.0, 0.0], (0.5, 2.0, -1.0, 0.0)).shape == (4,)
+    pairs = (
+        (Box(LOW.tolist(), HIGH.tolist()), SETS["box"]),
+        (Ball(0.75, CENTRE.tolist()), SETS["ball elsewhere"]),
+        (Rows(2, Ball(1.0, [[0.5, 0.0], [-1.0, 2.0]])), SETS["rows"]),
+        (BallInBox(Ball(2.5, tuple(CENTRE)), Box(LOW.tolist(), HIGH.tolist())), SETS["ball in box"]),
+        (Box([-1, 0, -3, 0], np.array([1, 2, -1, 0])), Box(np.floor(LOW), np.ceil(HIGH))),
+    )
+    x = points(21, 5, 4)
+    for listed, same in pairs:
+        assert (listed.project(x) == same.project(x)).all()
+        B = backend("strict")
+        assert (to_numpy(listed.to("strict").project(B.asarray(x), B)) == same.project(x)).all()
 
 
 def test_single_precision_has_its_own_rounding():
@@ -467,6 +503,17 @@ def test_an_open_box_has_no_nearest_point():
 
 # -- refusals ----------------------------------------------------------------------------------------------------
 REFUSED = {
+    "a bound that is not a number": lambda: Box(nan, None),
+    "a complex bound": lambda: Box(None, np.array([1j, 0.0])),
+    "bounds of unequal length": lambda: Box([[1.0], [1.0, 2.0]], None),
+    "bounds of two lengths": lambda: Box([0.0, 0.0], [1.0, 1.0, 1.0]),
+    "a bound that is a text": lambda: Box("0", None),
+    "a centre that is a number": lambda: Ball(1.0, 0.5),
+    "a centre that is not finite": lambda: Ball(1.0, [0.0, inf]),
+    "a centre that is not real": lambda: Ball(1.0, [0.0, 1j]),
+    "a list of unequal rows": lambda: SETS["ball"].project([[1.0], [1.0, 2.0]]),
+    "a number for a point": lambda: SETS["ball"].project(3.0),
+    "points of another backend": lambda: SETS["ball"].project(np.array([3.0, 4.0]), backend("strict")),
     "negative radius": lambda: Ball(-1.0),
     "radius not a number": lambda: Ball(nan),
     "radius infinite": lambda: SpectralBall(2, 2, inf),
@@ -487,6 +534,7 @@ REFUSED = {
     "box and ball exchanged": lambda: BallInBox(Box(0.0, 1.0), Ball(1.0)),
     "two lengths": lambda: BallInBox(Ball(1.0, np.zeros(2)), Box(np.zeros(3), None)),
     "they do not meet": lambda: BallInBox(Ball(1.0), Box(np.array([0.8, 0.8]), None)),
+    "they meet at no length": lambda: BallInBox(Ball(1.0), Box(1.5, None)),
     "they do not meet at this length": lambda: BallInBox(Ball(1.0), Box(0.8, None)).project(
         np.zeros(2), NUMPY
     ),

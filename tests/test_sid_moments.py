@@ -13,7 +13,7 @@ import pytest
 import refimpl as ri
 from refimpl.approximate import SID, linear_curve, lower_curve, sid_moments
 from refimpl.arrays import Backend, backend, to_numpy
-from refimpl.errors import BadInput, HypothesisViolated, TooLarge
+from refimpl.errors import BadInput, HypothesisViolated, NotConverged, TooLarge
 from refimpl.objective import Map
 from refimpl.operators import matrix
 from refimpl.problem import BilevelProblem, FixedPointProblem
@@ -30,6 +30,7 @@ MASKED = VALLEY.with_dropout(lower=Fraction(3, 4), upper=Fraction(2, 3))
 WIDE = FixedPointProblem(  # two coordinates of each, two data, nothing symmetric
     quadratic.random(n=2, d=2, seed=3, terms=2).lower, maps.random(n=2, d=2, seed=1, terms=2, q=0.75).phi
 )
+WIDE_UPPER = quadratic.random(n=2, d=3, seed=1, terms=3).lower
 HARMONIC, DROPS = Harmonic(Fraction(1), Fraction(4, 3)), Drops(Fraction(1, 2), at=(1,), factor=3)
 CASES = {
     "one of each": (LINE, SID(t=1, k=1, J=1)),
@@ -335,6 +336,46 @@ def test_variances_vanish_with_their_noise():
     assert found.rho > 0
 
 
+@pytest.mark.parametrize("t", [3, 20, 200])
+@pytest.mark.parametrize("seed", range(3))
+def test_without_draws_there_is_no_variance_in_floats(seed, t):
+    """batch=None: exactly 0, not the rounding of a difference; solvers below: variance II alone."""
+    problem = dataclasses.replace(maps.random(n=2, d=3, seed=seed, terms=4), upper=WIDE_UPPER)
+    lam = problem.start()
+    still = sid_moments(SID(t=t, k=t, J=2, batch=None), problem, lam)
+    assert still.variance == still.variance_upper == still.variance_lower == 0
+    assert still.mean_square_error == still.bias_square > 0
+    below = sid_moments(SID(lower=Newton(1), k=t, J=2), problem, lam)
+    assert below.variance_lower == 0
+    assert below.variance_upper > 0
+
+
+DIVERGING = {
+    "the moments": lambda p: sid_moments(SID(t=500, k=3, J=1, rate=50), p, p.start()),
+    "the linear ones alone": lambda p: sid_moments(
+        SID(t=3, k=5000, J=1, rate=0.5, linear_rate=50), p, p.start()
+    ),
+    "the lower curve": lambda p: lower_curve(SID(t=500, k=3, J=1, rate=50), p, p.start()),
+    "the linear curve": lambda p: linear_curve(SID(t=3, k=500, J=1, linear_rate=50), p, p.start()),
+}
+
+
+@pytest.mark.parametrize("case", DIVERGING)
+def test_moments_that_overflow_are_refused(case):
+    """No NaN, and no warning before the error."""
+    with pytest.raises(NotConverged, match="diverged"):
+        DIVERGING[case](maps.random(n=2, d=3, seed=3, terms=4))
+
+
+def test_the_hypergradient_is_of_the_kind_it_was_passed_with():
+    lam = start(WIDE)[0]
+    assert sid_moments(SID(t=2, k=2, J=1), WIDE, lam).exact.kind == "estimated"
+    certified = ri.exact_hypergradient(WIDE, lam)
+    assert sid_moments(SID(t=2, k=2, J=1), WIDE, lam, exact=certified).exact.kind == "bounded"
+    moved = WIDE.to("rational")
+    assert sid_moments(SID(t=2, k=2, J=1), moved, Q.asarray(lam)).exact.kind == "exact"
+
+
 # -- where the cross derivative depends on w -----------------------------------------------------------------------
 @dataclasses.dataclass(frozen=True)
 class Leaning(quadratic.Quadratic):
@@ -472,7 +513,7 @@ def test_a_bilinear_form_is_not_affine_wherever_it_vanishes(slopes):
 def test_what_is_not_affine(problem, match):
     for ask in (sid_moments, lower_curve, linear_curve):
         with pytest.raises(HypothesisViolated, match="steps that are affine") as caught:
-            ask(SID(t=1, k=1, rate=0.1), problem, problem.start())
+            ask(SID(t=1, k=1, rate=0.1, batch=None), problem, problem.start())
         assert match in str(caught.value)
 
 

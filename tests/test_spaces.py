@@ -149,6 +149,16 @@ def test_samples_are_uniform():
     assert ((counts - 10_000) ** 2 / 10_000).sum() < 40
 
 
+@pytest.mark.parametrize("rng", [None, -1, "0", 0.5])
+def test_randomness_has_a_source(rng):
+    indices = Indices(3)
+    for space in (indices, Minibatch(3, 2), Bernoulli((0.5,)), Product((indices, indices))):
+        with pytest.raises(BadInput, match="without a source"):
+            space.sample(rng, (2,))
+    with pytest.raises(BadInput, match="without a source"):
+        estimate(indices, lambda k: 1.0 * k, rng, samples=5)
+
+
 def test_too_many_points_are_refused():
     with pytest.raises(TooLarge) as caught:
         expect(Product((Indices(100), Indices(100))), lambda p: p[0], max_points=9_999)

@@ -285,6 +285,12 @@ def test_the_upper_noise_of_a_ball_of_iterates():
 # -- refusals ---------------------------------------------------------------------------------------------------------
 NOISY = maps.random(n=2, d=3, seed=0, terms=3)
 REFUSED = {
+    **{
+        f"{name} = {value}": (BadInput, lambda name=name, value=value: Noise(**{name: value}))
+        for name in ("sigma1", "sigma2", "d_sigma1", "d_sigma2", "sigma1_E", "sigma2_E", "step")
+        for value in (-1, Fraction(-1, 2**70), inf, float("nan"), "one")
+    },
+    "a step of 0": (BadInput, lambda: Noise(step=0)),
     "growth below 1": (BadInput, lambda: noise(NOISY, NOISY.start(), growth=0.5)),
     "growth not a number": (BadInput, lambda: noise(NOISY, NOISY.start(), growth=float("nan"))),
     "growth infinite": (BadInput, lambda: noise(NOISY, NOISY.start(), growth=inf)),

@@ -102,6 +102,92 @@ def test_an_upper_level_without_hyperparameters() -> None:
     assert np.abs(result.w + 1 / np.arange(1.0, 5.0)).max() <= 10 * EPS
 
 
+def whole(**changed: Any) -> dict[str, Any]:
+    """The coefficients of a quadratic of 3 terms, n = 2, d = 4."""
+    rng, shapes = np.random.default_rng(33), {"lw": (3, 2, 4), "w1": (3, 4), "l1": (3, 2)}
+    ww, ll = (
+        x + np.swapaxes(x, -1, -2) for x in (rng.standard_normal((3, 4, 4)), rng.standard_normal((3, 2, 2)))
+    )
+    return {"ww": ww, "ll": ll, **{k: rng.standard_normal(s) for k, s in shapes.items()}, **changed}
+
+
+def mapped(**changed: Any) -> dict[str, Any]:
+    """The coefficients of an affine map of 3 terms, n = 2, d = 4."""
+    rng, shapes = np.random.default_rng(34), {"A": (3, 4, 4), "B": (3, 4, 2), "c": (3, 4)}
+    return {**{k: rng.standard_normal(s) for k, s in shapes.items()}, **changed}
+
+
+MISFITS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "one term of three": (quadratic.Quadratic, whole(lw=np.zeros((1, 2, 4)))),
+    "one term too many": (quadratic.Quadratic, whole(w1=np.zeros((4, 4)))),
+    "no terms": (quadratic.Quadratic, {k: x[:0] for k, x in whole().items()}),
+    "no axis of the terms": (quadratic.Quadratic, {k: x[0] for k, x in whole().items()}),
+    "ww not square": (quadratic.Quadratic, whole(ww=np.zeros((3, 4, 3)))),
+    "lw the other way round": (quadratic.Quadratic, whole(lw=np.zeros((3, 4, 2)))),
+    "a list": (quadratic.Quadratic, whole(l1=[[0.0, 0.0]] * 3)),
+    "offsets of one map": (maps.AffineMap, mapped(c=np.zeros((1, 4)))),
+    "more slopes than maps": (maps.AffineMap, mapped(A=np.zeros((6, 4, 4)))),
+    "an axis in front of one": (maps.AffineMap, mapped(B=np.zeros((1, 3, 4, 2)))),
+    "B the other way round": (maps.AffineMap, mapped(B=np.zeros((3, 2, 4)))),
+    "a map between two spaces": (maps.AffineMap, mapped(A=np.zeros((3, 4, 5)))),
+    "one entry of ww": (quadratic.Quadratic, whole(ww=whole()["ww"] + np.eye(4)[:1].T * np.eye(4)[2])),
+    "one term of ll": (
+        quadratic.Quadratic,
+        whole(ll=whole()["ll"] + np.array([[[0, 0], [0, 0]]] * 2 + [[[0, 1e-9], [0, 0]]])),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_coefficients_that_do_not_fit_are_refused(name: str) -> None:
+    """Kills: a mean of one term broadcast over those of others, half of an asymmetric Hessian."""
+    make, coefficients = MISFITS[name]
+    with pytest.raises(BadInput, match=r"do not fit|is not symmetric"):
+        make(**coefficients)
+
+
+def test_a_hessian_is_symmetric_to_rounding_and_exactly_over_the_rationals() -> None:
+    """A product X diag(s) Xᵀ of inner length d is off by at most d eps max|entry|."""
+    rng = np.random.default_rng(35)
+    X = rng.standard_normal((200, 6, 6))
+    ww = (X * rng.random((200, 1, 6))) @ np.swapaxes(X, -1, -2)
+    skew = np.abs(ww - np.swapaxes(ww, -1, -2)).max()
+    rest = {
+        "lw": np.zeros((200, 1, 6)),
+        "ll": np.zeros((200, 1, 1)),
+        "w1": np.zeros((200, 6)),
+        "l1": np.zeros((200, 1)),
+    }
+    assert skew > 0
+    assert quadratic.Quadratic(ww, **rest).d == 6
+    with pytest.raises(BadInput, match="ww is not symmetric"):
+        quadratic.Quadratic(ww, **rest).to("rational")
+    off = np.array([[[1.0, 2.0], [2.0 * (1 + 8 * EPS), 4.0]]])
+    rest = {
+        "lw": np.zeros((1, 0, 2)),
+        "ll": np.zeros((1, 0, 0)),
+        "w1": np.zeros((1, 2)),
+        "l1": np.zeros((1, 0)),
+    }
+    with pytest.raises(BadInput, match="ww is not symmetric"):
+        quadratic.Quadratic(off, **rest)
+
+
+@pytest.mark.parametrize("name", ["numpy", "strict", "rational", "interval"])
+def test_minibatches_have_leading_axes(name: str) -> None:
+    """What is checked once is not refused later, on any backend."""
+    for level in (quadratic.Quadratic(**whole()).to(name), maps.AffineMap(**mapped()).to(name)):
+        B = level.backend
+        lam, w = B.zeros((2,)), B.zeros((4,))
+        drawn = level.batch(B.indices([[0, 2], [1, 1]]))
+        assert type(drawn) is type(level)
+        assert (drawn.lead, drawn.backend) == (1, B)
+        found = drawn.value(lam, w)
+        assert found.shape[0] == 2
+        moved = level.at(B.indices([1])).to("numpy")  # checked again, with the axis in front
+        assert np.array_equal(to_numpy(found)[1], to_numpy(moved.value(np.zeros(2), np.zeros(4)))[0])
+
+
 @pytest.mark.parametrize("make", [ridge.random, logistic.random])
 def test_random_problems_have_their_seed_and_spectrum(make: Callable[..., Any]) -> None:
     spectrum = [1e-3, 0.5, 2.0]

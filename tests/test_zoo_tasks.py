@@ -203,6 +203,22 @@ def test_poisoning_data_and_accuracy():
     assert found[1] == np.mean(data.y == 1)
 
 
+def test_poisoning_of_digits():
+    """The problem of the data with the same options. Kills: another split, sets exchanged, reg or radius lost."""
+    options = {"train": 30, "validation": 20, "share": 0.1, "seed": 3}
+    p, data = poisoning.digits(reg=0.5, radius=2.0, **options), poisoning.digits_data(**options)
+    assert np.array_equal(p.lower.X, data.X)
+    assert p.lower.y.argmax(axis=0).tolist() == data.y.tolist()
+    assert p.lower.pick.argmax(axis=0).tolist() == data.poisoned.tolist()
+    assert p.lower.reg == 0.5
+    assert np.array_equal(p.upper.f.X, data.X_val)
+    assert p.upper.f.y.argmax(axis=0).tolist() == data.y_val.tolist()
+    assert p.domain == Rows(3, Ball(2.0))
+    assert p.d == 640
+    assert "train=30" in p.name
+    assert "seed=3" in p.name
+
+
 def test_the_sets_of_a_poisoning_task_are_apart():
     """Every image is in one of the three sets, with its label. Kills: labels of another order, numbers past train."""
     data, all_of_them = poisoning.digits_data(train=100, validation=50, share=0.1, seed=3), load_digits()

@@ -310,16 +310,14 @@ def _compare(
     drift = record.drift(known, found, args.level)
     gone = [] if everything is None else record.vanished(known, everything, args.level)
     unrecorded = [claim_id for claim_id, before, _ in drift if before == record.NOTHING]
-    counted = set(unrecorded if len(unrecorded) > FEW else ())
-    if counted:
+    if many := len(unrecorded) > FEW:
         first = ", ".join(unrecorded[:FEW])
-        console.print(
-            f"DRIFT: nothing is recorded for {len(counted)} claims: {first}, …", markup=False, soft_wrap=True
-        )
+        console.print(f"not recorded: {len(unrecorded)} claims: {first}, …", markup=False, soft_wrap=True)
     for claim_id, before, now in drift:
-        if claim_id in counted:
-            continue
-        console.print(f"DRIFT {claim_id}: recorded {before}, found {now}", markup=False, soft_wrap=True)
+        if before != record.NOTHING:
+            console.print(f"DRIFT {claim_id}: recorded {before}, found {now}", markup=False, soft_wrap=True)
+        elif not many:
+            console.print(f"not recorded: {claim_id}, found {now}", markup=False, soft_wrap=True)
     for claim_id in gone:
         console.print(f"DRIFT {claim_id}: recorded, but no claim bears this id", markup=False, soft_wrap=True)
     if not drift and not gone:

@@ -28,6 +28,7 @@ from refimpl.algorithms.protocol import Algorithm as Algorithm
 from refimpl.algorithms.protocol import Diverged as Diverged
 from refimpl.algorithms.protocol import Run as Run
 from refimpl.algorithms.protocol import State as State
+from refimpl.algorithms.protocol import projected as projected
 from refimpl.algorithms.protocol import run as run
 from refimpl.algorithms.storm import storm as storm
 from refimpl.algorithms.storm import storm_moments as storm_moments

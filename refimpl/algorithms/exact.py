@@ -22,7 +22,7 @@ import numpy as np
 
 from refimpl.algorithms.affine import Iteration, Known, Step, not_affine
 from refimpl.algorithms.li2022fsla import FSLA
-from refimpl.algorithms.protocol import Algorithm, State
+from refimpl.algorithms.protocol import Algorithm, State, require_algorithm
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
@@ -155,6 +155,7 @@ def fixed_lambda(
     0.000814
     0.0
     """
+    require_algorithm(algorithm, problem, FSLA)
     _require_affine(algorithm)
     state = _one(algorithm.init(problem, lam))
     exact = exact_hypergradient(problem, state.lam, certify="never")
@@ -191,6 +192,7 @@ def whole_state(
     >>> found.mean("lam").shape, found.second("lam", "w").shape
     ((31, 1), (31, 1, 2))
     """
+    require_algorithm(algorithm, problem)
     _require_affine(algorithm)
     if problem.domain is not None:
         raise not_affine(

@@ -17,6 +17,7 @@ from refimpl.algorithms.pieces import moved, require_state
 from refimpl.algorithms.protocol import Algorithm, State
 from refimpl.approximate.stochastic import SID
 from refimpl.arrays.backend import Array
+from refimpl.errors import BadInput
 from refimpl.exact import exact_hypergradient
 from refimpl.lengths import as_length
 from refimpl.problem import Problem
@@ -71,10 +72,6 @@ class BSGM(Algorithm):
     def constant_from(self) -> int | None:
         return 0 if all(x.constant for x in (self.t, self.k, self.J, self.alpha)) else None  # η_i starts anew
 
-    @property
-    def affine(self) -> str | None:
-        return None
-
     def sid(self, s: int) -> SID:
         """Algorithm 1 as iteration s calls it."""
         return SID(
@@ -89,9 +86,8 @@ class BSGM(Algorithm):
 
     def init(self, problem: Problem, lam: Any, w: Any = None) -> BSGMState:
         """w: the w_0 of every iteration."""
-        self.space(problem)  # refuses batches of what has none
-        lam, w = problem.lam(lam), problem.w(w)
-        return BSGMState(0, lam, w, 0 * lam, w)
+        state = super().init(problem, lam, w)
+        return BSGMState(0, state.lam, state.w, 0 * state.lam, state.w)
 
     def space(self, problem: Problem, k: int = 0) -> Space:
         """That of ``SID``: the four groups of draws."""
@@ -107,8 +103,8 @@ class BSGM(Algorithm):
 def mean_square_mapping(problem: Problem, lams: Any, alpha: Any) -> Array:
     """(1/S) Σ_s ‖G_α(λ_s)‖² with exact hypergradients, the quantity of theorems 12, 16 and 17: (...).
 
-    lams (S, ..., n): λ_0, …, λ_{S−1}, the points where steps were made, not the last one. Raises what
-    ``exact_hypergradient`` does. Cost: one hypergradient for each.
+    lams (S, ..., n): λ_0, …, λ_{S−1}, the points where steps were made, not the last one. Raises ``BadInput``, and
+    what ``exact_hypergradient`` does. Cost: one hypergradient for each.
 
     >>> import refimpl as ri
     >>> float(mean_square_mapping(ri.zoo.maps.line(0.5), [[3.0], [1.0]], 0.1))  # f' = 2 everywhere
@@ -116,6 +112,13 @@ def mean_square_mapping(problem: Problem, lams: Any, alpha: Any) -> Array:
     """
     B = problem.backend
     lams = problem.lam(lams)
+    if lams.ndim < 2 or not lams.shape[0]:
+        raise BadInput(
+            "the mean over which points?",
+            measured=f"an array of shape {tuple(lams.shape)}",
+            required=f"(S, ..., {problem.n}) with S >= 1",
+            advice='without its last entry, run(...).trajectory["lam"] is one; a single λ is lam[None]',
+        )
     gradients = exact_hypergradient(problem, lams, certify="never").value
     mapping = gradient_mapping(problem.domain, lams, gradients, alpha, B)
     return B.mean(B.dot(mapping, mapping), axis=0)

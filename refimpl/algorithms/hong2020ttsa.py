@@ -12,17 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from refimpl.algorithms.pieces import Estimating, constant, descend, moved, repeated
-from refimpl.algorithms.protocol import State
-from refimpl.problem import BilevelProblem
+from refimpl.algorithms.pieces import Alternating
+from refimpl.lengths import Fixed, Length
 from refimpl.rates import Power
-from refimpl.spaces import Product
 
 SLOW, FAST = Power(1.0, 3 / 5), Power(1.0, 2 / 5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TTSA(Estimating):
+class TTSA(Alternating):
     """α_k and β_k on two time scales: the paper's exponents are 3/5 and 2/5; a β_k below 1/L is stable.
 
     Cost of an iteration: a gradient ∇_wG, ``inverse.products`` products with the Hessian, one with the cross
@@ -33,20 +31,6 @@ class TTSA(Estimating):
     beta: Any = FAST
 
     source: ClassVar[str] = "Hong, Wai, Wang, Yang, arXiv 2020"
-    warm_start: ClassVar[tuple[bool, bool]] = (True, False)
     linear_system: ClassVar[str] = "product"
-
-    @property
-    def constant_from(self) -> int | None:
-        return 0 if constant(self.alpha, self.beta) else None
-
-    def space(self, problem: BilevelProblem, k: int = 0) -> Product:
-        """(one draw of the lower level, the estimator's)."""
-        del k
-        return Product((repeated(problem.lower, self.lower_batch, 1), self.estimator().space(problem)))
-
-    def step(self, problem: BilevelProblem, state: State, sample: Any) -> State:
-        k, lam, (lower, drawn) = state.k, state.lam, sample
-        w = descend(problem, self.lower_batch, lower, lam, state.w, [self.beta(k)])
-        h = self.estimator().at(problem, lam, w, drawn)
-        return State(k + 1, moved(problem, lam, self.alpha(k), h), w)
+    lengths: ClassVar[tuple[str, ...]] = ()
+    steps: ClassVar[Length] = Fixed(1)  # type: ignore[misc]  # a field of the others, which so is none here

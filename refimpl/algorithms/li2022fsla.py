@@ -96,10 +96,6 @@ class FSLA(Algorithm):
     def constant_from(self) -> int | None:
         return 1 if self.schedule == "constant" else None  # line 10 is h alone in the first iteration
 
-    @property
-    def affine(self) -> str | None:
-        return None
-
     def sizes(self, k: int) -> tuple[Any, Any, Any, Any]:
         """α_k, γ_k, β_k, η_k: line 3."""
         root = math.isqrt(k + 1)

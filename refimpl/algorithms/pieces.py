@@ -50,13 +50,8 @@ class Scheduled(Algorithm):
             if getattr(self, name) is not None:
                 require_count(getattr(self, name), name, least=1)
 
-    @property
-    def affine(self) -> str | None:
-        return None
-
     def init(self, problem: Any, lam: Any, w: Any = None) -> State:
-        self.space(require_minimisation(problem, type(self).__name__))  # refuses batches of what has none
-        return State(0, problem.lam(lam), problem.w(w))
+        return super().init(require_minimisation(problem, type(self).__name__), lam, w)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +72,7 @@ class Estimating(Scheduled):
 
 @dataclass(frozen=True, kw_only=True)
 class Alternating(Estimating):
-    """T steps on w, from the w of the iteration before, then one on λ: what ALSET and stocBiO are, apart from z."""
+    """T steps on w, from the w of the iteration before, then one on λ: TTSA (T = 1), ALSET, stocBiO, apart from z."""
 
     alpha: Any
     beta: Any

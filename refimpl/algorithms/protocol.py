@@ -6,15 +6,16 @@
 
 Since ``step`` is deterministic given the sample, one source serves the run (samples drawn), the exact expectation
 (the space enumerated) and the moment recursion (``refimpl.algorithms.exact``). Axes of the sample's points are leading
-axes of the state: the replicates.
+axes of the state: the replicates. ``docs/own-algorithm.md`` writes one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -26,6 +27,7 @@ from refimpl.errors import BadInput, NotConverged
 from refimpl.problem import BilevelProblem, Problem
 from refimpl.solvers.lower import overflow_allowed, require_count, require_finite
 from refimpl.spaces import Space
+from refimpl.spaces.space import generator
 
 
 @dataclass(frozen=True, eq=False)  # eq=False: arrays have no single truth value
@@ -78,28 +80,32 @@ class AdjointState(State):
 
 
 class Algorithm(ABC):
-    """A bilevel algorithm; its hyperparameters are the fields of a frozen dataclass."""
+    """A bilevel algorithm; its hyperparameters are the fields of a frozen dataclass. It has a ``space`` and a ``step``;
+    an ``init`` of its own where its state has more than λ and w.
+
+    Only ``table`` reads source, warm_start (does it keep w, does it keep v, from one λ to the next?) and linear_system:
+    ∂_w rᵀ v = ∇_wF by "product", "sum" (unless told otherwise), "steps", "inversion", "SID".
+    """
 
     source: ClassVar[str]
-    warm_start: ClassVar[tuple[bool, bool]]  # does it keep w, does it keep v, from one λ to the next?
-    linear_system: ClassVar[
-        str
-    ]  # ∂_w rᵀ v = ∇_wF by "product", "sum" (unless told otherwise), "steps", "inversion", "SID"
+    warm_start: ClassVar[tuple[bool, bool]]
+    linear_system: ClassVar[str]
 
     @property
-    @abstractmethod
     def constant_from(self) -> int | None:
         """The first iteration from which all are the same map of state and sample; None: its steps keep changing."""
+        return None
 
     @property
-    @abstractmethod
     def affine(self) -> str | None:
         """Why an iteration is no affine map of the state, given the sample, even where the levels are quadratic and
-        λ is not projected; None: it is one, and ``whole_state`` has its exact moments."""
+        λ is not projected; None: nothing is known against it, and ``whole_state``, which tests it, has its moments."""
+        return None
 
-    @abstractmethod
     def init(self, problem: Any, lam: Any, w: Any = None) -> State:
         """The state before the first iteration; w is the origin unless given. Raises ``BadInput``."""
+        self.space(problem)  # refuses batches of what has none
+        return State(0, problem.lam(lam), problem.w(w))
 
     @abstractmethod
     def space(self, problem: Any, k: int = 0) -> Space:
@@ -125,6 +131,11 @@ class Run:
     counts: dict[str, int]
     interrupted: bool
 
+    @property
+    def samples(self) -> int:
+        """Data drawn per replicate, of both levels."""
+        return _samples(self.counts)
+
 
 class Diverged(NotConverged):
     """The iterates are no longer finite; ``result`` is the ``Run`` until then."""
@@ -137,17 +148,20 @@ def run(
     problem: Problem,
     start: Any,
     *,
-    steps: int,
+    steps: int | None = None,
+    samples: int | None = None,
     rng: np.random.Generator | int,
     replicates: tuple[int, ...] = (),
     every: int = 1,
     keep: str | tuple[str, ...] = ("lam",),
     callback: Callable[[Any], object] | None = None,
 ) -> Run:
-    """``steps`` iterations from ``start``: λ (..., n), or the state of an earlier run, which is gone on with.
+    """Iterations from ``start``: λ (..., n), or the state of an earlier run, which is gone on with.
 
     Parameters
     ----------
+    steps, samples : how many iterations, and how many data per replicate (``Run.samples``) they may draw at most; one
+        may be left out. The iteration that would exceed the samples is drawn, and not made.
     rng : a generator, or a seed.
     replicates : lengths that the start's leading axes are broadcast to: a λ (n,) gets these axes; a start that has
         leading axes keeps them where they fit. Every entry of the leading axes draws its own randomness.
@@ -165,14 +179,15 @@ def run(
     >>> found.trajectory["lam"].shape, found.counts["lower.grad_w"]
     ((4, 5, 2), 3)
     """
-    for value, name, least in ((steps, "steps", 0), (every, "every", 1)):
-        require_count(value, name, least=least)
-    B, rng = problem.backend, np.random.default_rng(rng)
+    require_algorithm(algorithm, problem)
+    _require_length(steps, samples)
+    require_count(every, "every", least=1)
+    B, rng = problem.backend, generator(rng)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     state = start if isinstance(start, State) else algorithm.init(problem, start)
     _require_state_of(problem, state)
     state = state.broadcast(B, _leading(state, replicates))
-    if unknown := sorted(set(keep) - state.arrays.keys()):
+    if unknown := sorted(map(str, set(keep) - state.arrays.keys())):
         raise BadInput(
             "the state has no such array",
             measured=", ".join(unknown),
@@ -191,23 +206,67 @@ def run(
         stacked = {name: B.xp.stack([r[name] for _, r in records]) for name in keep}
         return Run(state, tuple(k for k, _ in records), stacked, dict(sorted(tally.items())), interrupted)
 
+    def look() -> None:
+        recorded()
+        _require_sound(problem, state)
+        if callback is not None:
+            callback(state)
+
     recorded()
     try:
         with overflow_allowed():
-            for i in range(1, steps + 1):
+            for i in count(1) if steps is None else range(1, steps + 1):
+                before = tally.copy()
                 sample = algorithm.space(problem, state.k).sample(rng, state.leading)
-                state = algorithm.step(watched, state, sample)
-                if i % every == 0 or i == steps:
-                    recorded()
-                    _require_sound(problem, state)
-                    if callback is not None:
-                        callback(state)
+                new = algorithm.step(watched, state, sample)
+                if samples is not None and _samples(tally) > samples:
+                    tally = before
+                    break
+                if steps is None and _samples(tally) == _samples(before):
+                    raise _bad_length("an iteration that draws no data", "steps=... ends it")
+                state = new
+                if i % every == 0:
+                    look()
+            if records[-1][0] != state.k:
+                look()
     except KeyboardInterrupt:
         return result(interrupted=True)
     except Diverged as e:
         e.result = result()
         raise
     return result()
+
+
+def _samples(counts: Mapping[str, int]) -> int:
+    return sum(number for name, number in counts.items() if name.endswith(".data"))
+
+
+def require_algorithm(algorithm: Any, problem: Any, kind: type[Algorithm] = Algorithm) -> None:
+    """An algorithm of this kind, and a problem; else ``BadInput``: a class, or the two swapped."""
+    if isinstance(algorithm, kind) and isinstance(problem, Problem):
+        return
+    found = (
+        f"the class {x.__name__}" if isinstance(x, type) else type(x).__name__ for x in (algorithm, problem)
+    )
+    raise BadInput(
+        "which algorithm, on which problem?",
+        measured=" and ".join(found),
+        required=f"{kind.__name__}, then a Problem",
+        advice="the algorithm is the first argument; a class becomes one with its hyperparameters",
+    )
+
+
+def _require_length(steps: Any, samples: Any) -> None:
+    """One of the two at least, and whole numbers."""
+    if steps is None and samples is None:
+        raise _bad_length("neither steps nor samples", "steps=1000; samples=1000 to compare at equal samples")
+    for value, name in ((steps, "steps"), (samples, "samples")):
+        if value is not None:
+            require_count(value, name, least=0)
+
+
+def _bad_length(measured: str, advice: str) -> BadInput:
+    return BadInput("a run of what length?", measured=measured, required="an end", advice=advice)
 
 
 def _require_state_of(problem: Problem, state: State) -> None:
@@ -232,26 +291,31 @@ def _leading(state: State, replicates: tuple[int, ...]) -> tuple[int, ...]:
             "the replicates do not fit the start",
             measured=f"replicates {replicates!r}, leading axes {state.leading}",
             required="a tuple of lengths that broadcasts with the start's leading axes",
-            advice="leave replicates out to go on with a state",
+            advice="replicates=(100,) is a hundred times one λ; leave it out to go on with a state",
         ) from None
 
 
 def _require_sound(problem: Problem, state: State) -> None:
     """Finite, and λ inside its set."""
     for name, x in state.arrays.items():
-        try:
-            require_finite(problem.backend, x, f"{name} after iteration {state.k}")
-        except NotConverged as e:
-            raise Diverged(
-                e.what, measured=e.measured, required=e.required, advice="take shorter steps"
-            ) from None
+        _require_finite(problem, x, f"{name} after iteration {state.k}")
     if problem.domain is not None:
         problem.domain.require(state.lam, problem.backend)
 
 
+def _require_finite(problem: Problem, x: Array, where: str) -> None:
+    try:
+        require_finite(problem.backend, x, where)
+    except NotConverged as e:
+        raise Diverged(e.what, measured=e.measured, required=e.required, advice="take shorter steps") from None
+
+
 def projected(problem: Problem, lam: Array) -> Array:
-    """P_Λ(λ): the nearest point of the problem's set, λ itself where it has none."""
-    return lam if problem.domain is None else problem.domain.project(lam, problem.backend)
+    """P_Λ(λ): the nearest point of the problem's set, λ itself where it has none; ``Diverged`` for NaN and infinity."""
+    if problem.domain is None:
+        return lam
+    _require_finite(problem, lam, "λ before its projection")
+    return problem.domain.project(lam, problem.backend)
 
 
 def require_minimisation(problem: Any, who: str) -> BilevelProblem:

@@ -20,7 +20,7 @@ from refimpl.algorithms.huang2021sabiadam import SaBiAdam
 from refimpl.algorithms.huang2021vrsabiadam import VRSaBiAdam
 from refimpl.algorithms.ji2021stocbio import StocBiO
 from refimpl.algorithms.khanduri2021sustain import SUSTAIN, DoubleMomentum
-from refimpl.algorithms.pieces import Estimating, moved
+from refimpl.algorithms.pieces import Alternating, Estimating, moved
 from refimpl.algorithms.protocol import Algorithm
 from refimpl.algorithms.stages import BOTH, HERE, Arrays, Lines, Stage, Stages, sure
 from refimpl.algorithms.storm import storm
@@ -46,16 +46,10 @@ def _end(problem: Problem, rate: Any, name: str = "h_0") -> Stage:
     return sure(("end", rate), lambda x: {"lam": moved(problem, x["lam"], rate, x[name])})
 
 
-def _alternating(a: ALSET | StocBiO, problem: Problem, k: int) -> Stages:
+def _alternating(a: Alternating, problem: Problem, k: int) -> Stages:
     lines = _start(problem, a)
     descents = [lines.descent(a.beta(k))] * a.steps(k)
     return Stages([*descents, *lines.sampled(a.inverse), _end(problem, a.alpha(k))], lines.scratch())
-
-
-def _ttsa(a: TTSA, problem: Problem, k: int) -> Stages:
-    lines = _start(problem, a)
-    stages = [lines.descent(a.beta(k)), *lines.sampled(a.inverse), _end(problem, a.alpha(k))]
-    return Stages(stages, lines.scratch())
 
 
 def _bsa(a: BSA, problem: Problem, k: int) -> Stages:
@@ -205,7 +199,7 @@ _STAGED: dict[type, Callable[[Any, Problem, int], Stages]] = {
     SUSTAIN: _storm,
     SaBiAdam: _sabiadam,
     StocBiO: _alternating,
-    TTSA: _ttsa,
+    TTSA: _alternating,
     VRBO: _vrbo,
     VRSaBiAdam: _sabiadam,
 }

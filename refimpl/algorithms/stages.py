@@ -73,13 +73,14 @@ def drawn(
     parts = []
     share = Fraction(1, batch) if batch else Fraction(0)
     for weight, size in ((share, 1), (1 - share, None)):
+        if not weight:
+            continue
         draws = Draws(level, size)
 
         def moved(x: Arrays, point: Any, draws: Draws = draws) -> Arrays:
             return move(draws.at(point), x)
 
-        if weight:
-            parts.append((weight, Part(draws.space, moved)))
+        parts.append((weight, Part(draws.space, moved)))
     return Stage(tuple(parts), copies, (key, batch))
 
 

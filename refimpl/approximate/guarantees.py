@@ -162,15 +162,13 @@ def theorem_12(*, L: Any, alpha: Any, drop: Any, errors: Any, steps: int) -> Any
 
 
 def theorem_12_sharp(*, L: Any, alpha: Any, drop: Any, errors: Any, steps: int) -> Any:
-    """(1/S) Σ‖G_α(λ_s)‖² <= (1/S)[(2/α)(f(λ_0) − f(λ_S)) + Σ‖δ_s‖²] for 0 < α <= 1/L; both constants are optimal.
+    """(1/S) Σ‖G_α(λ_s)‖² <= (1/S)[2h/(α(2−h)) (f(λ_0) − f(λ_S)) + h²/(2−h)² Σ‖δ_s‖²], 0 < α < 2/L, h = max(1, Lα).
 
-    For 1/L < α < 2/L, h = Lα: (1/S)[4/(α(2−h)) (f(λ_0) − f(λ_S)) + (4 − 4h + 2h²)/(2−h)² Σ‖δ_s‖²].
+    For α <= 1/L the constants are 2/α and 1, both optimal; beyond, equality at δ = (2−h)/h G.
     """
     _require_step(L, alpha, 2, strict=True)
-    h = L * alpha
-    if h <= 1:
-        return (2 * drop / alpha + errors) / steps
-    return (4 * drop / (alpha * (2 - h)) + (4 - 4 * h + 2 * h**2) / (2 - h) ** 2 * errors) / steps
+    h = max(1, L * alpha)
+    return (2 * h * drop / (alpha * (2 - h)) + h**2 * errors / (2 - h) ** 2) / steps
 
 
 def theorem_16_i(*, W: Any, L: Any, alpha: Any, c3: Any, drop: Any, steps: int) -> Any:

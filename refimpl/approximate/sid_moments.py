@@ -29,13 +29,16 @@ from refimpl.errors import BadInput
 from refimpl.exact import Hypergradient
 from refimpl.moments import Moments, curve, mean_square_curve
 from refimpl.problem import Problem
+from refimpl.solvers.lower import overflow_allowed, require_finite
 
 
 @dataclass(frozen=True, eq=False)  # eq=False: arrays have no single truth value
 class SIDMoments:
-    """Of ∇̂f(λ), all of kind exact.
+    """Of ∇̂f(λ): expectations over all samples, rounded in floats, exact over the rationals; without draws no variance.
 
-    exact: ∇f(λ), w(λ), the adjoint. lower: moments of w_t − w(λ). bias: E ∇̂f − ∇f(λ), (n,).
+    exact: ∇f(λ), w(λ), the adjoint, which all errors are measured from: of the kind that it was passed with, or
+    "estimated", rounded and not certified, where it was left out; over the rationals "exact".
+    lower: moments of w_t − w(λ). bias: E ∇̂f − ∇f(λ), (n,).
     sigma: E‖v_k − v̄(w_t)‖², v̄ the solution for the drawn right side (assumption D, here a mean over w_t, too);
     of a minimisation in the scale of v = (∇²_wwG)⁻¹∇_wF: over s² it is the σ of constants of w − s ∇_wG.
     error, conditional: moments of ∇̂f − ∇f(λ) and of E[∇̂f | w_t] − ∇f(λ); None where ∂_λ r̂ depends on w: what is
@@ -56,8 +59,8 @@ class SIDMoments:
 
     @property
     def bias_square(self) -> Any:
-        """‖E ∇̂f − ∇f‖²."""
-        return self.lower.backend.dot(self.bias, self.bias)
+        """‖E ∇̂f − ∇f‖²; summed as mean squares are, so that a difference of equal ones is 0."""
+        return Moments.at(self.lower.backend, self.bias).mean_square
 
     @property
     def rho(self) -> Any:
@@ -105,7 +108,8 @@ def sid_moments(
 
     Cost, D = d + 1 and D = 2d + 1: t and k steps of 4·points·D³ operations, or, for constant steps, powers of an
     operator of size D(D+1)/2; points are those of one datum under one pair of masks. Raises ``HypothesisViolated``
-    where an iteration is not affine in (w, v), ``TooLarge`` for too many points, ``BadInput`` for several λ.
+    where an iteration is not affine in (w, v), ``NotConverged`` where the moments overflow, ``TooLarge`` for too many
+    points, ``BadInput`` for several λ.
 
     >>> import refimpl as ri
     >>> from refimpl.approximate import SID
@@ -113,16 +117,28 @@ def sid_moments(
     >>> float(found.bias[0]), float(found.mean_square_error)  # λ ↦ λ/(1 − q): v_k = 2 − 2^(1−k), and no noise
     (-0.25, 0.0625)
     """
-    run = Propagation.of(sid, problem, lam, w0, v0, exact)
-    B, lower, upper = problem.backend, run.lower(), run.upper()
+    with overflow_allowed():
+        found = _moments(Propagation.of(sid, problem, lam, w0, v0, exact))
+        for x in (found.rho, found.sigma, found.bias, *(m.homogeneous for m in (found.error,) if m)):
+            require_finite(problem.backend, x, "the moments of SID")
+    return found
+
+
+def _moments(run: Propagation) -> SIDMoments:
+    B, d, lower, upper = run.B, run.problem.d, run.lower(), run.upper()
     ended, linear = run.linear(upper.moments(lower))
     through = linear @ upper.mean_matrix  # E[(h, g, v_k, 1) | w_t], v_k as an error, of (w_t, 1)
-    sigma = Moments(B, ended.homogeneous[-problem.d - 1 :, -problem.d - 1 :]).mean_square
+    sigma = Moments(B, ended.homogeneous[-d - 1 :, -d - 1 :]).mean_square
     if not run.whole:
         return SIDMoments(run.exact, lower, run.bilinear_bias(lower, through), sigma, None, None)
     cross = run.cross()
     error, given = cross.moments(ended), cross.mean_matrix @ through
     conditional = Moments(B, given @ lower.homogeneous @ B.mT(given))
+    of_lower, *of_others = (group.size > 1 for group in run.sid.groups(run.problem))
+    if not of_lower:  # what is sure has no variance: the rounding of two ways to one number is none
+        conditional = Moments.at(B, error.mean)
+    if not any(of_others):
+        error = conditional
     return SIDMoments(run.exact, lower, error.mean, sigma, error, conditional)
 
 
@@ -132,7 +148,10 @@ def lower_curve(
     """ρ(i) = E‖w_i − w(λ)‖² for i = 0, …, t, (t + 1,); arguments, cost and errors as for ``sid_moments``."""
     run = Propagation.of(sid, problem, lam, w0, None, exact)
     t = _steps(sid.t, "t")
-    return mean_square_curve(run.lower_recursion(), run.w0 - run.exact.w, t)
+    with overflow_allowed():
+        rho = mean_square_curve(run.lower_recursion(), run.w0 - run.exact.w, t)
+    require_finite(problem.backend, rho, f"ρ(0), …, ρ({t})")
+    return rho
 
 
 def linear_curve(
@@ -147,9 +166,12 @@ def linear_curve(
     """σ(i) = E‖v_i − v̄(w_t)‖² for i = 0, …, k, (k + 1,); arguments, cost and errors as for ``sid_moments``."""
     run = Propagation.of(sid, problem, lam, w0, v0, exact)
     k, n, d = _steps(sid.k, "k"), problem.n, problem.d
-    begun = run.upper().moments(run.lower())
-    along = curve(run.linear_recursion(), Moments(problem.backend, begun.homogeneous[n:, n:]), k)
-    return Moments(problem.backend, along.homogeneous[..., d:, d:]).mean_square
+    with overflow_allowed():
+        begun = run.upper().moments(run.lower())
+        along = curve(run.linear_recursion(), Moments(problem.backend, begun.homogeneous[n:, n:]), k)
+        sigma = Moments(problem.backend, along.homogeneous[..., d:, d:]).mean_square
+    require_finite(problem.backend, sigma, f"σ(0), …, σ({k})")
+    return sigma
 
 
 def _known(moments: Moments | None) -> Moments:

@@ -69,10 +69,9 @@ class SolverRates:
         c = self.constants
         if not c.q < 1:
             return (Miss("q < 1", c.q, 1, c.q - 1),)
-        growth = 2 * self.noise.d_sigma1 * c.kappa_q**2
         found = [
             *_missed(c, self.rate, self.noise.sigma2, "σ₂"),
-            *_missed(c, self.linear_rate, growth, "2σ'₁κ_q²"),
+            *_missed(c, self.linear_rate, self._growth, "2σ'₁κ_q²"),
             *([] if self._starts else [Miss(GRADIENT_START, c.step, 1, abs(c.step - 1))]),
         ]
         return tuple(dict.fromkeys(found))
@@ -85,6 +84,24 @@ class SolverRates:
     def kind(self) -> Literal["theory", "outside theory"]:
         """Is it what theorem 8 proves?"""
         return "outside theory" if self.misses else "theory"
+
+    @property
+    def _growth(self) -> Any:
+        """2σ'₁κ_q²: by how much the noise of (7) grows with its error."""
+        return 2 * self.noise.d_sigma1 * self.constants.kappa_q**2
+
+    @property
+    def _advice(self) -> str:
+        """Steps of SID that meet the conditions of both iterations."""
+        s, gain = self.constants.step, 1 - self.constants.q**2
+        if not self.constants.q < 1:
+            return "take a lower level that contracts: no step makes up for it"
+        most = 1 + max(self.noise.sigma2, self._growth)
+        first = "" if self._starts else 'start="zero"; '
+        return (
+            f"{first}take Constant(rate), rate <= {float(s / most):.6g}, or Harmonic(beta, gamma), "
+            f"beta > {float(s / gain):.6g} and gamma >= {float(most / s):.6g} beta"
+        )
 
     def rho(self, t: Any) -> Any:
         """(13), η constant: (1 − η(1−q²))^t (B² − ησ₁/(1−q²)) + ησ₁/(1−q²). (14), η_i = β/(γ+i): d_w/(γ + t)."""
@@ -151,17 +168,13 @@ class SolverRates:
                 "theorem 8 says nothing about these steps",
                 measured="; ".join(map(str, self.misses)),
                 required="its conditions (contraction, theorem 8)",
-                advice=ADVICE,
+                advice=self._advice,
             )
         if not np.all(np.asarray(count) >= 0):
             raise BadInput("how many steps?", measured=count, required=">= 0", advice="0 is the start")
 
 
 GRADIENT_START = "the map's step s = 1, so that v_0 = ∇_wĒ_J is the theorem's"
-ADVICE = (
-    "take Constant(step * min(1/(1 + sigma2), 1/(1 + 2 d_sigma1 kappa_q**2))), step that of the constants, or "
-    "Harmonic with beta > step/(1 - q**2)"
-)
 
 
 def theorem_8(

@@ -202,7 +202,7 @@ class SID:
                 required="a tuple of lengths that broadcasts with them",
                 advice="replicates=(1000,) with one λ (n,)",
             ) from None
-        sample = self.space(problem).sample(np.random.default_rng(rng), shape)
+        sample = self.space(problem).sample(rng, shape)
         watched, tally = counted(problem)
         found = self.estimate(watched, lam, sample, w0, v0)
         return SIDRun(found.value, found.w, found.v, found.rhs, dict(sorted(tally.items())))

@@ -57,18 +57,6 @@ def one_point(f: Objective, lam: Array, w: Array) -> None:
         )
 
 
-def generator(rng: Any) -> np.random.Generator:
-    """The generator, or that of a seed; None, which would draw a seed from the system, is ``BadInput``."""
-    if rng is None:
-        raise BadInput(
-            "randomness without a source",
-            measured="rng=None",
-            required="a seed or a numpy Generator",
-            advice="pass rng=0: results that cannot be repeated cannot be refuted",
-        )
-    return np.random.default_rng(rng)
-
-
 def last_only(f: Dropout) -> bool:
     """Masks of the last hidden layer's outputs alone: no pre-activation depends on them."""
     net = getattr(f.f, "net", None)

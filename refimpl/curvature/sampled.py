@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from refimpl.arrays.backend import Array
-from refimpl.curvature.arguments import generator, net_of, one_point, point, rows_of
+from refimpl.curvature.arguments import net_of, one_point, point, rows_of
 from refimpl.curvature.last_layer import CELLS
 from refimpl.curvature.noise import Draw, require_draw
 from refimpl.errors import BadInput
 from refimpl.masks import Dropout
 from refimpl.objective import Objective
 from refimpl.spaces import Estimate
+from refimpl.spaces.space import generator
 
 LEAST = 100  # pairs: with 10, normal intervals at 90 % cover less than half of the time
 

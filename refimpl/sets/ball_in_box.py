@@ -35,8 +35,8 @@ class BallInBox(ConvexSet):
             shape = self.shape
         except ValueError:
             refuse_parts(f"a ball of shape {self.ball.shape}, a box of shape {self.box.shape}", "one length")
-        if shape:  # else their distance depends on n
-            _require_meeting(self.ball, self.box, shape)
+        # bounds given as numbers fit any length n; their distance from the centre grows with it
+        _require_meeting(self.ball, self.box, shape or (1,))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,7 +69,8 @@ class BallInBox(ConvexSet):
         def met(bound: Array) -> Array:
             """The θ in [0, 1] from which on θ reach is at this bound or above; 1 where it never is."""
             before = bound < reach
-            return where(before, where(bound > 0, bound, zero) / where(before, reach, one), one)
+            divisor = nonzero(backend, where(before, reach, one))  # 0 at the centre, where the box is beside
+            return where(before, where(bound > 0, bound, zero) / divisor, one)
 
         leaves, ends = met(start), met(high)
         edges = backend.concat([zero[..., :1], leaves, ends, one[..., :1]])

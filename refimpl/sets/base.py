@@ -13,9 +13,11 @@ from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.objective import Movable
 
+NUMPY = Backend()
+
 
 class ConvexSet(Movable, ABC):
-    """A convex subset of Rⁿ. Every method raises ``BadInput`` for points of another size."""
+    """A convex subset of Rⁿ. Every method takes lists, and raises ``BadInput`` for points of another size."""
 
     @property
     @abstractmethod
@@ -30,26 +32,29 @@ class ConvexSet(Movable, ABC):
     def _project(self, x: Array, backend: Backend) -> Array:
         """P_Λ(x), and x itself where ``_contains`` accepts it; NaN stays NaN."""
 
-    def contains(self, x: Array, backend: Backend) -> Array:
-        """Is x inside, up to the rounding of a projection? (...)"""
+    def contains(self, x: Any, backend: Backend = NUMPY) -> Array:
+        """Is x inside, up to the rounding of a projection? (...); NaN is not."""
+        x = from_lists(x, "x", backend)
         require_fitting(self.shape, x)
         return self._contains(x, backend) if x.shape[-1] else everywhere(backend, x)
 
-    def project(self, x: Array, backend: Backend) -> Array:
+    def project(self, x: Any, backend: Backend = NUMPY) -> Array:
         """The nearest point of the set, (..., n).
 
-        Raises ``HypothesisViolated`` for a point outside an open set, and ``BadInput`` where the backend's numbers
-        cannot hold the nearest point or decide where it is.
+        Raises ``HypothesisViolated`` for a point outside an open set, and ``BadInput`` for what is not finite, real and
+        of the backend, and where the backend's numbers cannot hold the nearest point or decide where it is.
         """
+        x = from_lists(x, "x", backend)
         require_fitting(self.shape, x)
+        x = backend.vector(x, x.shape[-1], "x")
         return self._project(x, backend) if x.shape[-1] else x
 
-    def require(self, lam: Array, backend: Backend) -> None:
+    def require(self, lam: Any, backend: Backend = NUMPY) -> None:
         """Raises ``HypothesisViolated`` unless all λ are inside, with the largest distance."""
         if bool(backend.xp.all(self.contains(lam, backend))):
             return
-        x = to_numpy(lam)
-        nearest = self.to("numpy")._closed().project(x, Backend())
+        x = to_numpy(from_lists(lam, "λ", NUMPY))
+        nearest = self.to("numpy")._closed()._project(x, NUMPY)
         distance = np.max(np.linalg.norm(x - nearest, axis=-1))
         raise HypothesisViolated(
             "λ is outside its set",
@@ -91,19 +96,40 @@ def scaled_to_one(backend: Backend, x: Array) -> tuple[Array, Array]:
 
 def require_fitting(shape: tuple[int, ...], x: Array) -> None:
     """Points (..., n) fit the set's arrays without being broadcast along them."""
+    found = shape_of(x)
     try:
-        fits = not shape or (
-            x.shape[-1] == shape[-1] and np.broadcast_shapes(shape, x.shape) == tuple(x.shape)
+        fits = found != () and (
+            not shape or (found[-1] == shape[-1] and np.broadcast_shapes(shape, found) == found)
         )
-    except (ValueError, IndexError):
+    except ValueError:
         fits = False
     if not fits:
         raise BadInput(
             "the set lies in another space",
-            measured=f"points of shape {tuple(x.shape)}",
-            required=f"(..., {', '.join(map(str, shape))})",
+            measured=f"points of shape {found}",
+            required=f"(..., {', '.join(map(str, shape or ('n',)))})",
             advice="the last axis holds the vector; bounds given as numbers fit any length",
         )
+
+
+def from_lists(x: Any, name: str, backend: Backend) -> Any:
+    """Lists and tuples as arrays; what is none as it is. Raises ``BadInput``."""
+    return backend._from_host(x, name) if isinstance(x, list | tuple) else x
+
+
+def bounds_of(x: Any, name: str) -> Any:
+    """None, a number, or an array of floats: lists and whole numbers become one. Raises ``BadInput``, also for NaN."""
+    if isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype.kind in "biu"):
+        x = NUMPY._from_host(x, name)
+    host = np.zeros(0) if x is None else to_numpy(x)
+    if host.dtype.kind not in "biuf" or np.isnan(host).any():
+        raise BadInput(
+            f"{name} holds no real numbers",
+            measured=x,
+            required="a real number, or an array of them, on the last axis",
+            advice="look for NaN, text and complex numbers",
+        )
+    return x
 
 
 def require_radius(radius: Any) -> None:

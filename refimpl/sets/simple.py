@@ -13,11 +13,13 @@ from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.sets.base import (
     ConvexSet,
+    bounds_of,
     entries,
     everywhere,
     nonzero,
     refuse_numbers,
     refuse_outside,
+    refuse_parts,
     require_count,
     require_radius,
     scaled_to_one,
@@ -37,9 +39,15 @@ class Box(ConvexSet):
     open: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            object.__setattr__(self, name, bounds_of(getattr(self, name), name))
         if self.low is None or self.high is None:
             return
         low, high = to_numpy(self.low), to_numpy(self.high)
+        try:
+            np.broadcast_shapes(low.shape, high.shape)
+        except ValueError:
+            refuse_parts(f"bounds of shapes {low.shape} and {high.shape}", "one length")
         if not np.all(low < high if self.open else low <= high):
             raise BadInput(
                 "the box is empty",
@@ -93,6 +101,14 @@ class Ball(ConvexSet):
 
     def __post_init__(self) -> None:
         require_radius(self.radius)
+        object.__setattr__(self, "centre", bounds_of(self.centre, "the centre"))
+        if self.centre is not None and (self.shape == () or not np.isfinite(to_numpy(self.centre)).all()):
+            raise BadInput(
+                "a centre is a point",
+                measured=self.centre,
+                required="finite numbers (n,), or None, the origin",
+                advice="[0.5] * n is a centre with equal entries",
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:

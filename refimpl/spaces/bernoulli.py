@@ -14,7 +14,7 @@ import numpy as np
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
-from refimpl.spaces.space import Space
+from refimpl.spaces.space import Space, generator
 
 Scale = Literal["none", "inverse"]
 
@@ -113,7 +113,7 @@ class Bernoulli(Space):
         return kept, [1 - p for p in kept]
 
     def sample(self, rng: np.random.Generator | int, shape: tuple[int, ...]) -> np.ndarray:
-        return self._rows(np.random.default_rng(rng).random((*shape, self._free.size)) < self._kept)
+        return self._rows(generator(rng).random((*shape, self._free.size)) < self._kept)
 
     def ahead(self, points: Any, lead: int) -> Any:
         rows = self._checked(points)

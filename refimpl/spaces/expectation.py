@@ -15,7 +15,7 @@ import numpy as np
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, TooLarge
-from refimpl.spaces.space import Space
+from refimpl.spaces.space import Space, generator
 
 CHUNK = 64  # points per call of f: large enough to vectorise, small enough to stay in the cache
 
@@ -228,7 +228,7 @@ def estimate(
     >>> bool(abs(found.value - 4.5) <= found.half_width)
     True
     """
-    backend, rng = backend or Backend(), np.random.default_rng(rng)
+    backend, rng = backend or Backend(), generator(rng)
     if samples < 2 or not 0 < confidence < 1:
         raise BadInput(
             "no confidence can be stated",

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from refimpl.errors import BadInput
-from refimpl.spaces.space import Space
+from refimpl.spaces.space import Space, generator
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Minibatch(Space):
         return [Fraction(1, self.size)] * index.size
 
     def sample(self, rng: np.random.Generator | int, shape: tuple[int, ...]) -> np.ndarray:
-        return np.random.default_rng(rng).integers(0, self.count, size=(*shape, self.length))
+        return generator(rng).integers(0, self.count, size=(*shape, self.length))
 
     def ahead(self, points: np.ndarray, lead: int) -> np.ndarray:
         return points.reshape(*points.shape[:-1], *(1,) * lead, self.length)

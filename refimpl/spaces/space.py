@@ -16,6 +16,21 @@ import numpy as np
 from refimpl.errors import BadInput
 
 
+def generator(rng: Any) -> np.random.Generator:
+    """The generator, or that of a seed; ``BadInput`` for what is neither, None too: the system would draw a seed."""
+    try:
+        if rng is not None:
+            return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        pass
+    raise BadInput(
+        "randomness without a source",
+        measured=f"rng={rng!r}",
+        required="a seed, a whole number >= 0, or a numpy Generator",
+        advice="pass rng=0: results that cannot be repeated cannot be refuted",
+    )
+
+
 class Space(ABC):
     """A finite set with probabilities; its points are numbered 0 … size − 1."""
 
@@ -74,7 +89,7 @@ class Indices(Space):
         return [Fraction(1, self.count)] * index.size
 
     def sample(self, rng: np.random.Generator | int, shape: tuple[int, ...]) -> np.ndarray:
-        return np.random.default_rng(rng).integers(0, self.count, size=shape)
+        return generator(rng).integers(0, self.count, size=shape)
 
 
 @dataclass(frozen=True)
@@ -117,7 +132,7 @@ class Product(Space):
         return [math.prod(of_point, start=Fraction(1)) for of_point in zip(*own, strict=True)]
 
     def sample(self, rng: np.random.Generator | int, shape: tuple[int, ...]) -> tuple[Any, ...]:
-        rng = np.random.default_rng(rng)  # one stream for all factors
+        rng = generator(rng)  # one stream for all factors
         return tuple(factor.sample(rng, shape) for factor in self.factors)
 
     def ahead(self, points: Any, lead: int) -> tuple[Any, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
@@ -18,7 +17,7 @@ from refimpl.objective import Map
 from refimpl.operators import Operator, matrix
 from refimpl.problem import FixedPointProblem
 from refimpl.spaces import Indices, Space
-from refimpl.zoo.quadratic import Quadratic
+from refimpl.zoo.quadratic import Quadratic, require_terms, unchecked
 from refimpl.zoo.rows import numbers
 from refimpl.zoo.uppers import linear
 
@@ -27,12 +26,18 @@ TANH_CURVATURE = 4 / (3 * sqrt(3))  # sup |tanh''| = sup 2t(1 − t²), attained
 
 @dataclass(frozen=True)
 class AffineMap(Map):
-    """Φ(λ, w) = (1/N) Σ_k A_k w + B_k λ + c_k: A (N, d, d), in general not symmetric, B (N, d, n), c."""
+    """Φ(λ, w) = (1/N) Σ_k A_k w + B_k λ + c_k: A (N, d, d), in general not symmetric, B (N, d, n), c (N, d).
+
+    Raises ``BadInput``.
+    """
 
     A: Array
     B: Array
     c: Array
     backend: Backend = Backend()
+
+    def __post_init__(self) -> None:
+        require_terms(A=(self.A, "dd"), B=(self.B, "dn"), c=(self.c, "d"))
 
     @property
     def n(self) -> int:
@@ -57,7 +62,7 @@ class AffineMap(Map):
             name: B.terms(getattr(self, name), index, axis)
             for name, axis in (("A", -3), ("B", -3), ("c", -2))
         }
-        return dataclasses.replace(self, **taken)
+        return unchecked(self, taken)
 
     @cached_property
     def mean(self) -> tuple[Array, Array, Array]:

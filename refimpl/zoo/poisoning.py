@@ -252,6 +252,28 @@ def digits_data(*, train: int = 600, validation: int = 200, share: float = 0.2, 
     return Poisoning(X[first], y[first], X[second], y[second], X[rest], y[rest], poisoned)
 
 
+def digits(*, reg: float = 0.01, radius: float | None = 5.0, **options: Any) -> BilevelProblem:
+    """(25) on scikit-learn's digits; the other options are those of :func:`digits_data`, which has the test samples.
+
+    >>> small = digits(train=20, validation=10, share=0.5)
+    >>> small.n, small.d
+    (640, 640)
+    """
+    data = digits_data(**options)
+    said = ", ".join(f"{k}={v}" for k, v in options.items())
+    return problem(
+        data.X,
+        data.y,
+        data.X_val,
+        data.y_val,
+        classes=10,
+        poisoned=data.poisoned,
+        reg=reg,
+        radius=radius,
+        name=f"data poisoning of digits ({said})" if said else "data poisoning of digits",
+    )
+
+
 def accuracy(X: np.ndarray, y: np.ndarray, w: Any, classes: int = 10) -> Any:
     """Share of samples whose largest score is their label's, over the leading axes of w (..., classes · features)."""
     rows = np.reshape(to_numpy(w), (*np.shape(w)[:-1], classes, X.shape[1]))

@@ -28,7 +28,8 @@ from refimpl.spaces.bernoulli import Scale
 class Quadratic(Objective):
     """The mean of N quadratics; each coefficient has the terms' axis N in front of its own axes.
 
-    ww (N, d, d) symmetric, lw (N, n, d), ll (N, n, n) symmetric, w1 (N, d), l1 (N, n).
+    ww (N, d, d) symmetric, lw (N, n, d), ll (N, n, n) symmetric, w1 (N, d), l1 (N, n). Raises ``BadInput``: symmetric
+    is exactly so over the rationals, and up to d eps times its largest entry in floats, the rounding of a product.
     """
 
     ww: Array
@@ -37,6 +38,13 @@ class Quadratic(Objective):
     w1: Array
     l1: Array
     backend: Backend = Backend()
+
+    def __post_init__(self) -> None:
+        require_terms(
+            ww=(self.ww, "dd"), lw=(self.lw, "nd"), ll=(self.ll, "nn"), w1=(self.w1, "d"), l1=(self.l1, "n")
+        )
+        for name in ("ww", "ll"):
+            _require_symmetric(self.backend, getattr(self, name), name)
 
     @property
     def n(self) -> int:
@@ -58,8 +66,7 @@ class Quadratic(Objective):
         """The terms of the last axis of the samples, whose other axes go in front of the data's."""
         B, index = self.backend, self.backend.indices(self._terms_of(sample))
         axes = {"ww": -3, "lw": -3, "ll": -3, "w1": -2, "l1": -2}
-        taken = {k: B.terms(getattr(self, k), index, axis) for k, axis in axes.items()}
-        return dataclasses.replace(self, **taken)
+        return unchecked(self, {k: B.terms(getattr(self, k), index, axis) for k, axis in axes.items()})
 
     def dropout_mean(self, lam: Bernoulli, w: Bernoulli, scale: Scale) -> Quadratic:
         """Masks of λ and of w are independent: every coefficient times the first or second moment of its masks."""
@@ -126,7 +133,10 @@ class Quadratic(Objective):
 def objective(
     *, ww: Any, lw: Any = None, ll: Any = None, w1: Any = None, l1: Any = None, n: int | None = None
 ) -> Quadratic:
-    """A single quadratic (N = 1) from its coefficients; missing ones are zero. n is needed where no λ-term is given."""
+    """A single quadratic (N = 1) from its coefficients; missing ones are zero. n is needed where no λ-term is given.
+
+    Raises ``BadInput``, as ``Quadratic`` does.
+    """
     ww = np.asarray(ww, dtype=np.float64)
     d = ww.shape[-1]
     known = [np.shape(x)[0] for x in (lw, ll, l1) if x is not None]
@@ -144,20 +154,52 @@ def objective(
         k: np.zeros(s) if given[k] is None else np.asarray(given[k], dtype=np.float64)
         for k, s in shapes.items()
     }
-    for k, s in shapes.items():
-        if full[k].shape != s:
-            raise BadInput(
-                f"{k} has the wrong shape", measured=full[k].shape, required=s, advice="see Quadratic"
-            )
-    for name, m in (("ww", ww), ("ll", full["ll"])):
-        if not np.array_equal(m, m.T):
-            raise BadInput(
-                f"{name} is not symmetric",
-                measured=f"largest difference {np.abs(m - m.T).max():.3g}",
-                required=f"{name} = {name}ᵀ exactly",
-                advice=f"pass ({name} + {name}.T) / 2",
-            )
     return Quadratic(ww[None], full["lw"][None], full["ll"][None], full["w1"][None], full["l1"][None])
+
+
+def require_terms(**coefficients: tuple[Array, str]) -> None:
+    """Coefficients (leading axes, N, own axes), all axes but their own in common, N >= 1; else ``BadInput``.
+
+    Own axes are letters: equal letters, equal lengths. ``A=(A, "dd")``, say.
+    """
+    lengths: dict[str, Any] = {}
+    fits = True
+    for x, own in coefficients.values():
+        shape = tuple(getattr(x, "shape", ()))  # lists have none
+        ahead = len(shape) - len(own)
+        for letter, length in (("terms", shape[:ahead]), *zip(own, shape[ahead:], strict=False)):
+            fits = fits and ahead > 0 and lengths.setdefault(letter, length) == length
+    if fits and lengths["terms"][-1] > 0:
+        return
+    raise BadInput(
+        "the coefficients do not fit",
+        measured=", ".join(f"{name} {np.shape(x)}" for name, (x, _) in coefficients.items()),
+        required=", ".join(f"{name} (N, {', '.join(own)})" for name, (_, own) in coefficients.items()),
+        advice="arrays of the same N >= 1 terms; x[None] is a single term",
+    )
+
+
+def _require_symmetric(B: Backend, x: Array, name: str) -> None:
+    """Of matrices (..., m, m), x = xᵀ to rounding; balls, which cannot be compared, are taken as they are."""
+    if not B.ordered or 0 in x.shape:
+        return
+    skew = B.xp.abs(x - B.mT(x))
+    largest = B.xp.max(B.xp.abs(x), axis=(-2, -1), keepdims=True)
+    if not bool(B.xp.all(skew <= (0 if B.exact else x.shape[-1] * B.eps * largest))):
+        raise BadInput(
+            f"{name} is not symmetric",
+            measured=f"largest difference {to_numpy(skew).max():.3g}",
+            required=f"{name} = {name}ᵀ, in floats up to {x.shape[-1]} eps times its largest entry",
+            advice=f"pass ({name} + {name}ᵀ)/2",
+        )
+
+
+def unchecked(level: Any, arrays: dict[str, Array]) -> Any:
+    """A copy with these arrays, taken from its own: checking every minibatch would cost more than drawing it."""
+    made = object.__new__(type(level))
+    for field in dataclasses.fields(level):
+        object.__setattr__(made, field.name, arrays.get(field.name, getattr(level, field.name)))
+    return made
 
 
 def spectrum_matrix(eigenvalues: Sequence[float], rng: np.random.Generator) -> np.ndarray:

@@ -155,19 +155,10 @@ class Found:
 def task(seed: int, name: str = NAME) -> tuple[poisoning.Poisoning, BilevelProblem]:
     """The seed's split, poisoned samples, and problem (25)."""
     plan = load(name)
-    data = poisoning.digits_data(**plan["data"], seed=seed)
-    rules = plan["algorithm"]
-    problem = poisoning.problem(
-        data.X,
-        data.y,
-        data.X_val,
-        data.y_val,
-        classes=CLASSES,
-        poisoned=data.poisoned,
-        reg=2 * rules["penalty"] / (CLASSES * data.X.shape[1]),
-        radius=rules["radius"],
-    )
-    return data, problem
+    rules, split = plan["algorithm"], {**plan["data"], "seed": seed}
+    data = poisoning.digits_data(**split)
+    reg = 2 * rules["penalty"] / (CLASSES * data.X.shape[1])
+    return data, poisoning.digits(reg=reg, radius=rules["radius"], **split)
 
 
 def columns(plan: Registration, seed: int, stream: int = 0) -> list[dict[str, Any]]:
