@@ -44,6 +44,32 @@ def test_a_constant_stated_too_small_is_noticed_by_its_own_assumption(claim, con
     assert evaluate(claim, claim.measure, canonical(honest)).broken == ()
 
 
+OUTSIDE = {  # A and B are stated on a ball, or over Λ: outside it no constant of theirs is known either
+    **{f"contraction/lemma-3@{part}": "λ' outside Λ" for part in ("i", "ii", "iii", "v")},
+    "contraction/lemma-20": "w outside the ball",
+    "contraction/lemma-21": "w outside the ball",
+    "contraction/theorem-4-i@deterministic": "w₀ outside the ball",
+}
+BREAKING = [
+    (claim, control)
+    for claim in CLAIMS
+    for control in claim.controls
+    if control.kind == "hypothesis" and control.params is not None
+]
+
+
+@pytest.mark.parametrize(
+    ("claim", "control"), BREAKING, ids=[f"{claim.id} {c.name}" for claim, c in BREAKING]
+)
+def test_an_instance_of_a_control_breaks_one_hypothesis_alone(claim, control):
+    """Kills: an instance whose violation another broken hypothesis explains."""
+    broken = [name for name, _ in evaluate(claim, claim.measure, canonical(control.params)).broken]
+    if OUTSIDE.get(claim.id) == control.name:
+        assert {"λ, λ' in Λ", "w in the ball", "w₀ in the ball"} & set(broken)
+    else:
+        assert len(broken) == 1, broken
+
+
 @given(lemma_3.STRATEGY)
 def test_the_instances_of_lemma_3_keep_to_every_assumption(p):
     # kills: a predicate so strict that it rejects what the proved constants allow

@@ -315,12 +315,3 @@ def test_the_table_of_the_notes():
         for K in (1, 2, 4, 8, 16, 32, 64)
     ]
     assert found == ["0", "0.0625", "0.4492", "1.674", "4.333", "9.667", "20.33"]
-
-
-@pytest.mark.parametrize("module", [remark_19, samples, footnote_1], ids=lambda module: module.__name__[-10:])
-def test_an_instance_of_a_control_breaks_one_hypothesis_alone(module):
-    for claim in module.CLAIMS:
-        for control in claim.controls:
-            if control.kind == "hypothesis":
-                one = claim.build(dict(control.params))
-                assert [h.predicate(one)[0] for h in claim.hypotheses].count(False) == 1, control.name

@@ -22,6 +22,8 @@ from refimpl.problem import FixedPointProblem
 from refimpl.rates import Constant, Harmonic
 from refimpl.solvers import LU, Newton
 from verification.claims.contraction import (
+    _matched,
+    _sid,
     _sizes,
     _spaces,
     _trials,
@@ -49,7 +51,7 @@ EPS = float(np.finfo(float).eps)
 MODULES = (
     "theorem_4_stochastic",
     *("theorem_5", "theorem_6", "theorem_7", "corollary_10", "decomposition", "independence", "any_solver"),
-    *("j_floor", "spectral_variance", "lemmas_22_27", "lemmas_22_24_iv", "lemmas_spectral", "eq_3", "eq_4"),
+    *("j_floor", "spectral_variance", "lemmas_22_27", "lemmas_22_24_iv", "eq_3", "eq_4"),
 )
 CLAIMS = [
     found.claim
@@ -341,6 +343,31 @@ def test_no_iterate_leaves_the_ball_of_a_matched_run(q, s, w0, n, t):
             for z in (1, -1)
         }
     assert max([most, *map(abs, ws)]) <= Fraction(reach) * (1 + Fraction(EPS))
+
+
+@pytest.mark.parametrize(
+    "p", [corollary_10.ALL, corollary_10.SCATTER, corollary_10.START, corollary_10.NOISE]
+)
+@pytest.mark.parametrize("t", [1, 2])
+def test_every_path_of_a_matched_run_gives_its_moments_and_its_constants(p, t):
+    """Kills: t, k and J mixed up, another schedule, σ₁ or σ₂ of one draw."""
+    affine, curved = (kind({**p, "t": t}) for kind in (_matched.Matched, _matched.Curved))
+    assert curved.mean_square_error == affine.mean_square_error
+    assert curved.reach <= affine.reach
+    for own, other in zip(curved.least, affine.least, strict=True):
+        for name, value in vars(other).items():
+            assert getattr(own, name) == pytest.approx(value, rel=10 * EPS), name
+
+
+def test_the_noise_of_a_curved_matched_run_is_within_what_is_stated():
+    """Kills: σ₂ without κ_q², one growth for two noises."""
+    one = corollary_10.case(corollary_10.CURVED)
+    n = one.least[1]
+    phi = one.trial.problem.phi
+    for w in np.linspace(-one.reach, one.reach, 9):
+        values = [to_numpy(phi.at(k).value(one.trial.lam, _sid.Q.asarray([w])))[0] for k in ([0], [1])]
+        moved = sum(values) / 2 - w
+        assert (values[0] - values[1]) ** 2 / 4 <= (n.sigma1 + n.sigma2 * moved**2) * (1 + 10 * EPS)
 
 
 # -- floors, solvers, shared draws --------------------------------------------------------------------------------

@@ -194,6 +194,8 @@ DIRECTIONS = line(  # all derivatives positive, close to w(λ): each part of c�
 # -- controls --------------------------------------------------------------------------------------------
 
 LETTERS = {
+    "sigma1": "σ₁",
+    "sigma2": "σ₂",
     "sigma1_E": "σ_{1,E}",
     "sigma2_E": "σ_{2,E}",
     "d_sigma1": "σ'₁",

@@ -325,7 +325,8 @@ CLAIMS = (
         r"The error is exact. Two traps are controls: the heavy ball's error is not at most its asymptotic rate to "
         r"the power $t$ (its square is 700 times that after 20 steps at $\kappa=100$), and the inverse of one "
         r"sample's Hessian is biased: with $h\in\{\frac12,\frac32\}$, $E\,h^{-1}=\frac43$, and $\frac59$ of the "
-        r"squared adjoint is lost whatever $k$ is.",
+        r"squared adjoint is lost whatever $k$ is. The lower levels "
+        r"are quadratic, $\nu_1=\nu_2=0$: those terms are tested in theorem-7.",
         **COMMON,
     ),
     Claim(

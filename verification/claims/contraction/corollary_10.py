@@ -6,91 +6,28 @@ theorem 8 has 1 − η(1 − q²); V_t <= d_V/(γ+t); π_t² <= γ/(γ+t), since
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property
+from functools import partial
 from math import sqrt
 from typing import Any
 
-import numpy as np
-from hypothesis import strategies as st
-
-from refimpl.approximate import SID
-from refimpl.approximate.guarantees import SolverRates, corollary_10, gradient_square
-from refimpl.approximate.sid_moments import sid_moments
-from refimpl.constants import Constants, Noise, Region, constants, noise
+from refimpl.approximate.guarantees import corollary_10, gradient_square
+from refimpl.constants import Constants, Noise
 from refimpl.rates import Harmonic
-from verification.claims.contraction._sid_instances import UNIT, build
+from verification.claims.contraction._matched import (
+    STRATEGY,
+    Curved,
+    Matched,
+    Params,
+    altered,
+    case,
+    kept,
+    steps,
+)
 from verification.claims.contraction._trials import EPS, ONE, letter, line
 from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement
 
-Params = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Matched:
-    """SID with t = k = J on an affine line, η_i = β/(γ + i), and the constants of A to C as stated."""
-
-    p: Params
-
-    @cached_property
-    def moments(self) -> Any:
-        """Exact, over the rationals."""
-        one = build({**self.p, "k": 0, "J": 1, "t": 0})
-        t = self.p["t"]
-        sid = SID(t=t, k=t, J=t, rate=self.rate)
-        return sid_moments(sid, one.problem, one.lam, w0=one.w0)
-
-    @property
-    def rate(self) -> Harmonic:
-        """η_i."""
-        a, b, c = self.p["steps"]
-        return Harmonic(Fraction(a, c), Fraction(b, c))
-
-    @cached_property
-    def reach(self) -> float:
-        """No w_i is farther from w(λ) = 0, whatever is drawn."""
-        p, far = self.p, abs(Fraction(self.p["w0"][0], UNIT))
-        most = far
-        for i in range(p["t"]):
-            eta = self.rate(i)
-            factor = max(
-                abs(1 - eta + eta * Fraction(p.get("q", 0) + s, UNIT))
-                for s in (p.get("s", 0), -p.get("s", 0))
-            )
-            far = factor * far + eta * abs(Fraction(p.get("n", 0), UNIT))
-            most = max(most, far)
-        return float(most)
-
-    @cached_property
-    def least(self) -> tuple[Constants, Noise]:
-        """The constants, as small as the instance allows."""
-        problem = build({**self.p, "k": 0, "J": 1, "t": 0}).problem.to("numpy")
-        region = Region(np.zeros(1), np.zeros(1), 0.0, self.reach)
-        found = dataclasses.replace(constants(problem, region), B=abs(self.p["w0"][0]) / UNIT)
-        both = self.p.get("n") and self.p.get("s")
-        return found, noise(problem, region, growth=2 if both else 1)
-
-    @cached_property
-    def stated(self) -> tuple[Constants, Noise]:
-        """As stated."""
-        (c, n), (name, factor) = self.least, self.p.get("understated", ("", 1))
-        value = factor * getattr(c, name, getattr(n, name, 0.0))
-        return altered(c, **{name: value}), altered(n, **{name: value})
-
-    def error(self) -> float:
-        """t E‖∇̂f − ∇f‖²."""
-        return float(self.p["t"] * self.moments.mean_square_error)
-
-
 Bound = Callable[[Constants, Noise, Harmonic], float]
-
-
-def altered(x: Any, **values: float) -> Any:
-    """Constants with some replaced; names of others are passed over."""
-    return dataclasses.replace(x, **{name: value for name, value in values.items() if name in vars(x)})
 
 
 def printed(c: Constants, n: Noise, rate: Harmonic) -> float:
@@ -103,16 +40,16 @@ def joint(c: Constants, n: Noise, rate: Harmonic) -> float:
     return float(corollary_10(c, n, rate=rate).W_sharp)
 
 
-def sharp(c: Constants, n: Noise, rate: Harmonic) -> float:
-    """W_#; see the statement."""
+def sharp(c: Constants, n: Noise, rate: Harmonic, left: float = 1, scattered: float = 1) -> float:
+    """W_#; see the statement. Factors of L_ΦL_Eκ_q√γ and of d_V."""
     beta, gamma, m, k = float(rate.beta), float(rate.gamma), 1 - c.q, c.kappa_q
     d = gamma * c.B**2
     if n.sigma1:
         d = max(d, beta**2 * n.sigma1 / (2 * beta * m - 1 - beta**2 * m**2 * (1 + n.sigma2) / gamma))
     G2 = gradient_square(c, n, 1)
-    d_V = beta**2 * n.d_sigma1 * k**2 * G2 / (beta * (1 - c.q**2) - 1)
+    d_V = scattered * beta**2 * n.d_sigma1 * k**2 * G2 / (beta * (1 - c.q**2) - 1)
     L = c.L_Phi + c.nu2 * sqrt(d / (gamma + 1))
-    far = c.c1 * sqrt(d) + c.L_Phi * c.L_E * k * sqrt(gamma)
+    far = c.c1 * sqrt(d) + left * c.L_Phi * c.L_E * k * sqrt(gamma)
     own = sqrt(n.sigma2_E) + L * k * sqrt(n.sigma1_E)
     return float(far**2 + own**2 + L**2 * d_V + n.d_sigma2 * (d_V / (gamma + 1) + k**2 * G2))
 
@@ -132,52 +69,6 @@ def at_most(bound: Bound, **zeros: float) -> Callable[[Matched], Measurement]:
     return measure
 
 
-def _kept(one: Matched) -> tuple[bool, Any]:
-    short = [
-        letter(name)
-        for stated, least in zip(one.stated, one.least, strict=True)
-        for name in vars(least)
-        if getattr(stated, name) < getattr(least, name)
-    ]
-    return not short, short or "as measured"
-
-
-def _steps(one: Matched) -> tuple[bool, Any]:
-    misses = SolverRates(*one.stated, one.rate, one.rate, 1, "zero").misses
-    return not misses, "; ".join(map(str, misses)) or "theorem 8's"
-
-
-def _from(p: Params) -> dict[str, Any]:
-    """β = (1 + gap)/(1 − q²), γ = slow·β·max{1 + σ₂, 1 + 2σ'₁κ²}, over 1000, both rounded up, γ by one more."""
-    q, s = Fraction(p["q"], UNIT), Fraction(p["s"], UNIT)
-    spread = (s / (1 - q)) ** 2 * (2 if p["n"] else 1)
-    growth = 1 + max(spread, 2 * (s / (1 - abs(q))) ** 2)
-    beta = -(-1000 * (1 + Fraction(p["gap"], 8)) // (1 - q * q))
-    gamma = 1 - (-beta * growth * (8 + p["slow"]) // 8)
-    return {
-        **{k: v for k, v in p.items() if k not in ("gap", "slow")},
-        "steps": [int(beta), int(gamma), 1000],
-    }
-
-
-def _some(low: int, high: int) -> st.SearchStrategy[int]:
-    return st.one_of(st.just(0), st.integers(low, high))
-
-
-STRATEGY = st.fixed_dictionaries(
-    {
-        "kind": st.just("line"),
-        "q": st.integers(-36, 36),
-        **{name: _some(-12, 12) for name in ("s", "n")},
-        **{name: _some(-48, 48) for name in ("b", "r", "e", "a", "m1", "x", "m2")},
-        "w0": st.tuples(_some(-48, 48)).map(list),
-        "t": st.integers(1, 12),
-        "gap": st.integers(1, 16),
-        "slow": _some(1, 8),
-    }
-).map(_from)
-
-
 def at(t: int, steps: tuple[int, int, int] = (2, 2, 1), **given: Any) -> dict[str, Any]:
     """A line with η_i = β/(γ + i), ``steps`` = β, γ over the third."""
     return {**line(**given), "t": t, "steps": list(steps)}
@@ -190,6 +81,12 @@ RIGHT = at(4, b=ONE, a=ONE)
 START = at(1, (2, 4, 1), m2=ONE, w0=[ONE])
 NOISE = at(9, n=ONE, m2=ONE)
 SCATTER = at(6, (2, 6, 1), s=ONE, b=ONE, e=ONE)  # Φ̂ = ζw + λ: what (7) draws
+TURNED = at(1, (2, 4, 1), nu2=ONE, a=ONE, w0=[ONE])  # ∂₂Φ = w, v = ξ: nothing without ν₂
+CURVED = at(
+    2, (4, 12, 1), q=8, nu1=12, nu2=24, n=12, s=8, b=24, r=12, e=24, a=24, m1=12, x=12, m2=24, w0=[24]
+)
+SCATTERED = at(12, (8, 24, 1), s=ONE, r=ONE, e=ONE)  # E v_k² > v̄² = 1: more is scattered than is missing
+LATE = at(1, (2, 4, 1), b=ONE, e=ONE)  # no noise: v_1 = ½ for 1
 FORWARD = at(1, (4, 1, 1), s=ONE, m2=ONE, w0=[ONE])  # γ far too small: the first step leaves 25 for 1
 
 CURVE_TIMES = (1, 2, 3, 4, 6, 9)
@@ -199,9 +96,10 @@ def curve(bound: Bound) -> Callable[[Matched], Mapping[str, Any]]:
     """t E‖∇̂f − ∇f‖² over t."""
 
     def draw(one: Matched) -> Mapping[str, Any]:
-        seen = [Matched({**one.p, "t": t}) for t in CURVE_TIMES]
+        times = CURVE_TIMES[:2] if isinstance(one, Curved) else CURVE_TIMES
+        seen = [case({**one.p, "t": t}) for t in times]
         return {
-            "x": list(CURVE_TIMES),
+            "x": list(times),
             "predicted": [bound(*each.stated, each.rate) * (1 + 1e3 * EPS) for each in seen],
             "measured": [each.error() for each in seen],
             "xlabel": "t = k = J",
@@ -213,18 +111,18 @@ def curve(bound: Bound) -> Callable[[Matched], Mapping[str, Any]]:
 
 
 HYPOTHESES = (
-    Hypothesis("A to C", r"\text{every constant is at least what the instance has}", _kept),
+    Hypothesis("A to C", r"\text{every constant is at least what the instance has}", kept),
     Hypothesis(
         "steps",
         r"\eta_i=\tfrac\beta{\gamma+i},\ \beta(1-q^2)>1,\ \gamma\ge\beta\max\{1+\sigma_2,1+2\sigma'_1\kappa_q^2\}",
-        _steps,
+        steps,
     ),
 )
 COMMON: dict[str, Any] = {
     "hypotheses": HYPOTHESES,
     "strategy": STRATEGY,
-    "explicit": (DIRECT, ALL, CROSS, RIGHT, START, NOISE, SCATTER),
-    "build": Matched,
+    "explicit": (DIRECT, ALL, CROSS, RIGHT, START, NOISE, SCATTER, TURNED, CURVED, SCATTERED),
+    "build": case,
     "grade": "exact",
     "budget": Budget(quick=6, full=300),
 }
@@ -246,6 +144,7 @@ def controls(bound: Bound, weak: float, of_start: float) -> tuple[Control, ...]:
         understated("sigma1_E", RIGHT, weak),
         understated("B", START, weak),
         understated("sigma1", NOISE, weak),
+        understated("nu2", TURNED, weak),
         Control(
             "γ too small",
             measure=at_most(lambda c, n, rate: of_start * c.c1**2 * float(rate.gamma) * c.B**2),
@@ -264,6 +163,7 @@ def controls(bound: Bound, weak: float, of_start: float) -> tuple[Control, ...]:
                 ("sigma1_E", RIGHT),
                 ("B", START),
                 ("sigma1", NOISE),
+                ("nu2", TURNED),
             )
         ),
     )
@@ -274,7 +174,10 @@ W_JOINT = (
     r"c_I=2\sigma_{2,E}+\bigl(4\sigma'_2(L_E^2+\sigma_{1,E})+8L_\Phi^2\sigma_{1,E}\bigr)\kappa_q^2+(4\sigma'_2+8L_"
     r"\Phi^2)d_v+\frac{8\nu_2^2d_w(d_v+\sigma_{1,E}\kappa_q^2)}{\gamma+1}"
 )
-INSTANCES = r"Exact moments over the rationals, $n=d=1$, $\hat\Phi$ affine ($\nu_1=\nu_2=0$)."
+INSTANCES = (
+    r"$n=d=1$, over the rationals: exact moments where $\hat\Phi$ is affine, every path where it is curved, $t\le2$. "
+    r"No instance was found that needs the part of $\nu_1$ in $c_1$: what (7) leaves is larger."
+)
 
 CLAIMS = (
     Claim(
@@ -288,9 +191,9 @@ CLAIMS = (
         curve=curve(printed),
         notes=r"bias² is at most $c_b/t$ and the variance at most $(c_b+c_I)/t$, $d_w$ and $d_v$ as in theorem 8 "
         r"(14), (15) "
-        rf"with $\sigma_{{1,E}}$ for $\sigma_{{1,E}}/J$. {INSTANCES} At most half of it is used: where $\nabla_2\hat "
-        rf"E$ alone "
-        r"is drawn, $E\|\cdot\|^2=\sigma_{2,E}/t$ and $c_I=2\sigma_{2,E}$.",
+        rf"with $\sigma_{{1,E}}$ for $\sigma_{{1,E}}/J$. {INSTANCES} The second entry of the maximum in $d_v$ is not "
+        r"needed: theorem-8-ls@sharp-printed-steps. At most half of $W$ is used: where $\nabla_2\hat E$ alone is "
+        r"drawn, $E\|\cdot\|^2=\sigma_{2,E}/t$ and $c_I=2\sigma_{2,E}$.",
         **COMMON,
     ),
     Claim(
@@ -319,6 +222,13 @@ CLAIMS = (
             *controls(sharp, 0.2, 1),
             understated("L_E", CROSS, 0.5),
             understated("L_Phi", RIGHT, 0.5),
+            *(
+                Control(name, kind="formula", measure=at_most(bound), params=params)
+                for name, bound, params in (
+                    ("without L_ΦL_Eκ_q√γ", partial(sharp, left=0), LATE),
+                    ("without d_V", partial(sharp, scattered=0), SCATTERED),
+                )
+            ),
         ),
         equality=Equality(params=DIRECT, reaches=0.999),
         curve=curve(sharp),

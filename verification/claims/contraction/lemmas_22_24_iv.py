@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refimpl.arrays.backend import Array
 from verification.claims.contraction._spaces import Pair, Params, build, square, variance
-from verification.claims.contraction.lemmas_22_27 import applied, diagonal_norm, pairs
+from verification.claims.contraction.lemmas_22_27 import applied, diagonal_norm
 from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement
 
 TURNS = ((3, 4, 5), (5, 12, 13), (1, 0, 1), (0, 1, 1))  # rational rotations: (cos, sin) = (a, b)/c
@@ -60,6 +60,16 @@ def product_bound(first: int = 1, second: int = 1) -> Callable[[Product], Measur
         return Measurement(observed=variance(pair, applied(pair.X, pair.y)), bound=bound)
 
     return measure
+
+
+def pairs() -> st.SearchStrategy[Params]:
+    """Two outcomes each, diagonals of 2 x 2 matrices, independent."""
+    value = st.tuples(*[st.integers(-3, 3)] * 2).map(list)
+    row = st.tuples(value, value).map(list)
+    split = st.tuples(*[st.integers(1, 3)] * 4).map(
+        lambda p: [[p[0] * p[2], p[0] * p[3]], [p[1] * p[2], p[1] * p[3]]]
+    )
+    return st.fixed_dictionaries({"weights": split, "x": row, "y": row})
 
 
 @dataclass(frozen=True)

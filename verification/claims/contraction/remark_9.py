@@ -2,8 +2,8 @@ r"""Remark 9: what warm start puts in the place of B, in Theorem 8 and without n
 
 Iteration s runs t steps (6) at λ_s, from where iteration s−1 ended. With e_s = E‖w − w(λ_s)‖² at its end,
 √(E‖w_0 − w(λ_s)‖²) <= √e_{s−1} + ‖w(λ_s) − w(λ_{s−1})‖ (Minkowski) <= √e_{s−1} + L_w‖λ_s − λ_{s−1}‖, L_w = L_Φκ_q:
-that is the B of iteration s, and only the first iteration has one of its own. Without noise, at η = 1, the recursion
-e_s <= q^t(e_{s−1} + L_w‖λ_s − λ_{s−1}‖) unrolls; ‖λ_s − λ_{s−1}‖ <= α‖g_{s−1}‖ is the dependence on the upper step.
+that is the B of iteration s, and only the first iteration has one of its own; ‖λ_s − λ_{s−1}‖ <= α‖g_{s−1}‖ is the
+dependence on the upper step. Without noise, at η = 1, the recursion unrolls: remark 19.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from flint import fmpq
 from hypothesis import strategies as st
 
-from refimpl import FixedPointProblem, solvers
+from refimpl import FixedPointProblem
 from refimpl.approximate.sid_stages import Propagation
 from refimpl.approximate.stochastic import SID
 from refimpl.arrays import backend
@@ -143,86 +142,6 @@ def _short(one: Warm) -> tuple[bool, float]:
     return one.eta <= 1, one.eta
 
 
-# -- without noise ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Exact:
-    """Φ = qw + bλ on R over the rationals, w(λ) = bλ/(1−q); t steps at each λ_s from where the last ones ended."""
-
-    problem: FixedPointProblem
-    q: fmpq
-    L_Phi: fmpq
-    lams: tuple[fmpq, ...]
-    w0: fmpq
-    t: int
-
-    @property
-    def L_w(self) -> fmpq:
-        return self.L_Phi / (1 - self.q)
-
-    def errors(self, warm: bool = True) -> list[fmpq]:
-        """|w − w(λ_s)| after iteration s."""
-        found, w = [], np.array([self.w0], dtype=object)
-        for lam in self.lams:
-            at = np.array([lam], dtype=object)
-            start = w if warm else np.array([self.w0], dtype=object)
-            w = solvers.FixedPoint(self.t).run(self.problem, at, start).w
-            found.append(abs(w[0] - solve_lower(self.problem, at).w[0]))
-        return found
-
-    def bound(self, first: Any = 1, extra: int = 0) -> fmpq:
-        """q^{t(S+1)}|w_0 − w(λ_0)| + L_wΣ_j q^{t(S−j+1)}|λ_j − λ_{j−1}|."""
-        S, shrink = len(self.lams) - 1, self.q ** (self.t + extra)
-        start = abs(self.w0 - solve_lower(self.problem, np.array([self.lams[0]], dtype=object)).w[0])
-        moved = sum(
-            (shrink ** (S - j + 1) * abs(self.lams[j] - self.lams[j - 1]) for j in range(1, S + 1)), fmpq(0)
-        )
-        return first * shrink ** (S + 1) * start + self.L_w * moved
-
-
-def exact(p: dict[str, Any]) -> Exact:
-    """q in 16ths, the rest in halves."""
-    q, b = fmpq(p["q"], 16), fmpq(p["b"], 2)
-
-    def matrix(x: fmpq) -> Array:
-        return np.array([[[x]]], dtype=object)
-
-    phi = AffineMap(matrix(q), matrix(b), np.array([[fmpq(0)]], dtype=object), RATIONAL)
-    problem = FixedPointProblem(linear([1.0], n=1).to(RATIONAL), phi)
-    lams = tuple(fmpq(k, 2) for k in p["lams"])
-    stated = fmpq(*p.get("stated", [1, 1]))
-    return Exact(problem, abs(q), stated * abs(b), lams, fmpq(p["w0"], 2), p["t"])
-
-
-def tracked(first: Any = 1, extra: int = 0, warm: bool = True) -> Callable[[Exact], Measurement]:
-    """The error after the last iteration against the sum."""
-
-    def measure(one: Exact) -> Measurement:
-        return Measurement(observed=one.errors(warm)[-1], bound=one.bound(first, extra))
-
-    return measure
-
-
-def _derivative(one: Exact) -> tuple[bool, str]:
-    zero = np.array([fmpq(0)], dtype=object)
-    slope = abs(one.problem.phi.d_lam(zero, zero).dense()[0, 0])
-    return bool(slope <= one.L_Phi), f"|∂₂Φ| = {slope}"
-
-
-def _curve(one: Exact) -> dict[str, Any]:
-    def upto(S: int) -> Exact:
-        return Exact(one.problem, one.q, one.L_Phi, one.lams[: S + 1], one.w0, one.t)
-
-    return {
-        "x": list(range(len(one.lams))),
-        "predicted": [float(upto(S).bound()) for S in range(len(one.lams))],
-        "measured": [float(e) for e in one.errors()],
-        "xlabel": "s",
-        "ylabel": "|w − w(λ_s)|",
-    }
-
-
 # -- claims -----------------------------------------------------------------------------------------------
 
 LINE = {
@@ -231,15 +150,6 @@ LINE = {
 }  # fmt: skip
 NOISY = {**LINE, "noise": 0.5, "eta": 0.5}
 PLANE = {**NOISY, "d": 2, "n": 2, "aligned": False, "t": 2}
-MARCH = {
-    "q": 8,
-    "b": 1,
-    "lams": [0, 2, 4, 6, 8, 10, 12],
-    "w0": 0,
-    "t": 1,
-}  # Φ = (w + λ)/2, λ_s = s: 1 − 2^{−s}
-_seven = st.tuples(*[st.integers(-12, 12)] * 5).map(list)
-
 CLAIMS = (
     Claim(
         id="contraction/remark-9",
@@ -302,38 +212,6 @@ CLAIMS = (
         r"depend on $\|\lambda_s-\lambda_{s-1}\|\le\alpha\|g_{s-1}\|$, on the upper step, as the remark "
         r"says, and on $B$ in the first iteration only. Equality: $\Phi=qw+\lambda$ and $\lambda$ that "
         r"keeps its direction. A cold start, $w_0$ the same in every iteration, exceeds it where $\lambda$ "
-        r"wanders off (control).",
-    ),
-    Claim(
-        id="contraction/remark-9@deterministic",
-        title="Warm start without noise: the first distance is forgotten, old moves of λ are too",
-        source="contraction, Remark 9; Theorem 8, deterministic",
-        statement=r"\|w-w(\lambda_S)\|\le q^{t(S+1)}\|w_0-w(\lambda_0)\|+L_"
-        r"\Phi\kappa_q\sum_{j=1}^Sq^{t(S-j+1)}\|\lambda_j-\lambda_{j-1}\|",
-        hypotheses=(Hypothesis("B(iv)", r"\|\partial_2\Phi\|\le L_\Phi", _derivative),),
-        strategy=st.fixed_dictionaries(
-            {
-                "q": st.integers(-15, 15),
-                "b": st.integers(-4, 4),
-                "lams": _seven,
-                "w0": st.integers(-8, 8),
-                "t": st.integers(1, 4),
-            }
-        ),
-        explicit=(MARCH, {**MARCH, "w0": -4}, {**MARCH, "q": -8, "lams": [0, 3, -3, 1, 5, 0]}),
-        build=exact,
-        measure=tracked(),
-        grade="proved",
-        controls=(
-            Control("L_Φ stated too small", params={**MARCH, "stated": [1, 2]}),
-            Control("cold start", kind="formula", measure=tracked(warm=False), params=MARCH),
-            Control("without w₀", kind="formula", measure=tracked(first=0), params={**MARCH, "w0": -4}),
-            Control("t + 1 for t", kind="formula", measure=tracked(extra=1), params=MARCH),
-        ),
-        equality=Equality(params=MARCH, reaches=1.0),
-        curve=_curve,
-        budget=Budget(quick=40, full=600),
-        notes=r"Equality for every $s$: $\Phi=(w+\lambda)/2$, $w_0=w(\lambda_0)$, $t=1$, $\lambda_s=s$: warm "
-        r"$1-2^{-s}<1$, cold $s/2$, unbounded as $B$ would have to be.",
+        r"wanders off (control). Without noise: remark-19.",
     ),
 )

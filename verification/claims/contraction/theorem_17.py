@@ -197,9 +197,9 @@ CLAIMS = (
         ),
         equality=Equality(params={**LINE, "t": 5}, reaches=0.999),
         curve=_curve,
-        notes=r"Theorem 4 with $\sqrt{\rho(t)}=q^tB$, $\sqrt{\sigma(k)}=q^kL_E\kappa_q$ and $q^{2t}\le q^t$. "
-        r"Equality: $\Phi=qw+\lambda$, $E=w$. No control drops $\nu_2BL_E\kappa_q$, because that term is not "
-        r"needed: see the reading error-sharp. The constants hold on the ball of radius $B$ around "
+        notes=r"theorem-4-i@deterministic at $t=k$, with $\sqrt{\rho(t)}=q^tB$, $\sqrt{\sigma(k)}=q^kL_E\kappa_q$ and "
+        r"$q^{2t}\le q^t$. Equality: $\Phi=qw+\lambda$, $E=w$. No control drops $\nu_2BL_E\kappa_q$, because that term "
+        r"is not needed: see the reading error-sharp. The constants hold on the ball of radius $B$ around "
         r"$w(\lambda)$.",
         **COMMON,
     ),

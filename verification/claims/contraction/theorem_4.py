@@ -167,7 +167,8 @@ CLAIMS = (
         equality=Equality(params=ALL, reaches=0.999),
         curve=_curve,
         budget=Budget(quick=150, full=3000),
-        notes=r"Without noise $\sqrt{\sigma(k)}$ is $\varepsilon$ itself. With $t=k=0$ the instances include "
+        notes=r"Without noise $\sqrt{\sigma(k)}$ is $\varepsilon$ itself; at $t=k$, with both solvers' rates: "
+        r"theorem-17@error. With $t=k=0$ the instances include "
         r"arbitrary $w$ and $v$. Split $\partial_2\Phi(w_t)^{\top}v_k-\partial_2\Phi(w(\lambda))^{\top}v$ "
         r"into $\partial_2\Phi(w(\lambda))^{\top}(v_k-v) "
         r"+(\partial_2\Phi(w_t)-\partial_2\Phi(w(\lambda)))^{\top}v_k$ and use Lemma 20 and $\|v_k\|\le "

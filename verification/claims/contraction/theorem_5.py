@@ -11,6 +11,7 @@ of their own), the second ‖D‖²V_k. The printed style pays V[X + Y] <= 2V[X]
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from refimpl.approximate import guarantees
@@ -27,6 +28,7 @@ from verification.claims.contraction._trials import (
     SMALL,
     C,
     D,
+    Params,
     dropped,
     halved,
     line,
@@ -83,42 +85,85 @@ HEAVY = line(  # ζ' = ζ̂_2 with a fourth moment of 8 variances squared
     s=16 * ONE, r=16 * ONE, e=ONE, k=2, law="outlier"
 )  # fmt: skip
 
-COMMON: dict[str, Any] = {
-    "strategy": trials(),
-    "explicit": (DIRECT, CROSS, RIGHT, SOLVER, BENT, SMALL, BEST, FULL),
-    "build": build,
-    "grade": "exact",
-    "budget": Budget(quick=25, full=1000),
+NEEDS = {  # of each constant, an instance that needs it
+    "sigma2_E": DIRECT,
+    "d_sigma2": CROSS,
+    "sigma1_E": RIGHT,
+    "L_E": CROSS,
+    "L_Phi": RIGHT,
+    "nu2": BENT,
+    "q": {**RIGHT, "q": 40, "k": 30},
+    "sigma": SOLVER,
+    "rho": BENT,
 }
-LINEAR: dict[str, Any] = {**COMMON, "strategy": trials(linear=True)}
+TERMS: dict[
+    str, tuple[Bound, Params]
+] = {  # for (7); of each, an instance whose bound is too small without it
+    "σ'₂σ(k)/J": (
+        lambda s: s.noise.d_sigma2 * s.sigma / s.J,
+        line(r=ONE, e=ONE, s=2 * ONE, k=2),
+    ),
+    "σ'₂σ_{1,E}κ_q²/J²": (
+        lambda s: s.noise.d_sigma2 * s.noise.sigma1_E * (s.of.kappa_q / s.J) ** 2,
+        line(r=ONE, a=ONE),
+    ),
+    "ν₂²ρσ": (
+        lambda s: s.of.nu2**2 * s.rho * s.sigma,
+        line(nu2=ONE, w0=[ONE], a=ONE, s=4 * ONE, k=2),
+    ),
+}
+ANY = {"σ'₂σ(k)/J": line(r=ONE, off=ONE)}  # of the forms whose slack only another solver outweighs
 
 
-def controls(bound: Bound, weak: float) -> tuple[Control, ...]:
+def kinds(*explicit: Params, solvers: bool = True) -> dict[str, Any]:
+    """What claims on SID's variance or error share; ``solvers``: others than (7) from 0, too."""
+    return {
+        "strategy": trials(linear=not solvers),
+        "explicit": explicit,
+        "build": build,
+        "grade": "exact",
+        "budget": Budget(quick=25, full=1000),
+    }
+
+
+INSTANCES = (DIRECT, CROSS, RIGHT, SOLVER, BENT, SMALL)
+COMMON, LINEAR = (kinds(*INSTANCES, BEST, FULL, solvers=solvers) for solvers in (True, False))
+
+
+def needed(
+    observed: Callable[[Trial], Any], bound: Bound, needs: Mapping[str, Params], weak: float = 0.1
+) -> tuple[Control, ...]:
     """Of the forms with σ(k); ``weak``: a factor small enough for every constant to be missed."""
+    removed = ("sigma2_E", "d_sigma2", "sigma1_E", "sigma", "rho")
     return (
-        understated("sigma2_E", DIRECT, weak),
-        understated("d_sigma2", CROSS, weak),
-        understated("sigma1_E", RIGHT, weak),
-        understated("L_E", CROSS, weak),
-        understated("L_Phi", RIGHT, weak),
-        understated("nu2", BENT, weak),
-        understated("q", {**RIGHT, "q": 40, "k": 30}, weak),
-        understated("sigma", SOLVER, weak),
-        understated("rho", BENT, weak),
+        *(understated(name, params, weak) for name, params in needs.items()),
         shared("upper", "upper", line(**COPIES)),
         shared("linear", "cross", HEAVY),
-        *(
-            dropped(upper, bound, name, params)
-            for name, params in (
-                ("sigma2_E", DIRECT),
-                ("d_sigma2", CROSS),
-                ("sigma1_E", RIGHT),
-                ("sigma", SOLVER),
-                ("rho", BENT),
-            )
-        ),
-        mutated("J² for J", upper, lambda s: bound(s) / s.J, line(x=ONE, a=ONE, r=ONE, e=ONE, b=ONE, J=4)),
+        *(dropped(observed, bound, name, needs[name]) for name in removed if name in needs),
     )
+
+
+def without_terms(
+    observed: Callable[[Trial], Any],
+    bound: Bound,
+    factors: Mapping[str, float],
+    instances: Mapping[str, Params] | None = None,
+) -> tuple[Control, ...]:
+    """Single terms of the right side left out; ``factors``: how often it has them; ``instances`` of their own."""
+
+    def less(name: str) -> Bound:
+        return lambda s: bound(s) - factors[name] * TERMS[name][0](s)
+
+    chosen = {name: (instances or {}).get(name, TERMS[name][1]) for name in factors}
+    return tuple(mutated(f"without {name}", observed, less(name), params) for name, params in chosen.items())
+
+
+def controls(bound: Bound) -> tuple[Control, ...]:
+    """Of the forms with σ(k)."""
+    square_of_J = mutated(
+        "J² for J", upper, lambda s: bound(s) / s.J, line(x=ONE, a=ONE, r=ONE, e=ONE, b=ONE, J=4)
+    )
+    return (*needed(upper, bound, NEEDS), square_of_J)
 
 
 def linear_controls(bound: Bound, **more: Any) -> tuple[Control, ...]:
@@ -157,7 +202,10 @@ CLAIMS = (
         r"\sigma(k)+\frac{\sigma_{1,E}\kappa_q^2}J\Bigr)$$ with $G^2=L_E^2+\sigma_{1,E}/J$",
         hypotheses=(*A_AND_B, *C, *D),
         measure=measure(upper, printed),
-        controls=controls(printed, 0.1),
+        controls=(
+            *controls(printed),
+            *without_terms(upper, printed, dict(zip(TERMS, (4, 4, 8), strict=True)), ANY),
+        ),
         notes=r"The factor 2 of $V[X+Y]\le2V[X]+2V[Y]$ on everything; @b is the other reading of the proof. The most "
         r"that can be used is $\frac58$: $\sigma_{2,E}=16$, $\sigma_{1,E}=1$, nothing else. Any solvers that keep to "
         r"D; $\rho$, $\sigma$ as small as the instance allows.",
@@ -172,7 +220,10 @@ CLAIMS = (
         r"\sigma(k)+\frac{\sigma_{1,E}\kappa_q^2}J\Bigr)$$",
         hypotheses=(*A_AND_B, *C, *D),
         measure=measure(upper, theorem_5_b),
-        controls=controls(theorem_5_b, 0.1),
+        controls=(
+            *controls(theorem_5_b),
+            *without_terms(upper, theorem_5_b, dict(zip(TERMS, (2, 2, 8), strict=True)), ANY),
+        ),
         notes=r"$V[\hat\nabla f\mid w_t]=V[\nabla_2\bar E_J+\partial_2\Phi^{\top}v_k\mid w_t]+E\|\bar "
         r"N_J^{\top}v_k\|^2$ exactly, so that only the first part pays the factor 2. Both readings hold.",
         **COMMON,
@@ -186,7 +237,10 @@ CLAIMS = (
         r"\nu_2^2\rho(t)\Bigl(\sigma(k)+\frac{\sigma_{1,E}\kappa_q^2}J\Bigr)$$",
         hypotheses=(*A_AND_B, *C, *D, FROM_ZERO),
         measure=measure(upper, sharp),
-        controls=controls(sharp, 0.1),
+        controls=(
+            *controls(sharp),
+            *without_terms(upper, sharp, dict(zip(TERMS, (2, 2, 4), strict=True))),
+        ),
         notes=r"Given $\xi$: $V[v_k\mid\xi]\le E\|v_k-\bar v\|^2$ and $E[v_k\mid\xi]=Q_k\nabla_1\bar E_J$ with "
         r"$\|Q_k\|\le\kappa_q$, so $V[v_k\mid w_t]\le\sigma(k)+\sigma_{1,E}\kappa_q^2/J$ and $E\|v_k\|^2\le\sigma(k)+"
         r"G^2\kappa_q^2$. The most that can be used is $\frac34$. @minkowski is attained.",
@@ -232,9 +286,8 @@ CLAIMS = (
         notes=r"Independent parts add their variances: no factor 2, no cross term of the square. It costs J more draws "
         r"of $\xi$. Equality as in @minkowski.",
         **{
-            **LINEAR,
+            **kinds(*(p | {"split": 1} for p in (*INSTANCES, FULL))),
             "strategy": trials(linear=True).map(lambda p: {**p, "split": 1}),
-            "explicit": tuple(p | {"split": 1} for p in (DIRECT, CROSS, RIGHT, SOLVER, BENT, SMALL, FULL)),
         },
     ),
     Claim(
@@ -247,7 +300,7 @@ CLAIMS = (
         hypotheses=(*A_AND_B, *C, *D),
         measure=measure(upper, theorem_5_any),
         controls=(
-            *controls(theorem_5_any, 0.1),
+            *controls(theorem_5_any),
             *(halved(name, SMALL) for name in ("L_Phi", "L_E")),
             mutated("2J for J", upper, doubled(theorem_5_any), SMALL),
         ),

@@ -7,8 +7,7 @@ from typing import Any
 
 from refimpl.approximate import guarantees
 from verification.claims.contraction._sid import Trial
-from verification.claims.contraction._sid_instances import build
-from verification.claims.contraction._sizes import Sizes
+from verification.claims.contraction._sizes import Bound, Sizes
 from verification.claims.contraction._trials import (
     A_AND_B,
     FROM_ZERO,
@@ -26,12 +25,11 @@ from verification.claims.contraction._trials import (
     measure,
     mutated,
     shared,
-    trials,
     understated,
 )
-from verification.claims.contraction.theorem_5 import BENT, COPIES, CROSS, DIRECT, HEAVY, RIGHT, SOLVER
-from verification.claims.contraction.theorem_6 import CURVED, ITERATED
-from verification.model import Budget, Claim, Control, Equality
+from verification.claims.contraction.theorem_5 import DIRECT, INSTANCES, NEEDS, kinds, needed, without_terms
+from verification.claims.contraction.theorem_6 import CURVED, ITERATED, PRODUCT
+from verification.model import Claim, Control, Equality
 
 
 def error(trial: Trial) -> Any:
@@ -76,44 +74,20 @@ PARTS = {  # w_1 = ±n, and one part of c₁ at a time
     "L_E": line(n=ONE, nu2=ONE, e=ONE, t=1),
     "nu1": line(n=4, nu1=16, b=ONE, e=ONE, t=1, k=3),
 }
-COMMON: dict[str, Any] = {
-    "strategy": trials(),
-    "explicit": (DIRECT, CROSS, RIGHT, SOLVER, BENT, SMALL, LOWER_ONLY, FAR, CURVED, FULL),
-    "build": build,
-    "grade": "exact",
-    "budget": Budget(quick=25, full=1000),
-}
-LINEAR: dict[str, Any] = {
-    **COMMON,
-    "strategy": trials(linear=True),
-    "explicit": (DIRECT, CROSS, RIGHT, SOLVER, BENT, SMALL, LOWER_ONLY, FAR, FULL),
-}
+COMMON = kinds(*INSTANCES, LOWER_ONLY, FAR, CURVED, FULL)
+LINEAR = kinds(*INSTANCES, LOWER_ONLY, FAR, FULL, solvers=False)
+STILL = FAR | {"m2": 0}
 
 
-def controls(bound: Any) -> tuple[Control, ...]:
+def controls(bound: Bound) -> tuple[Control, ...]:
     """Of the two forms with σ(k)."""
-    weak = 0.1
+    needs = {
+        name: params for name, params in {**NEEDS, **PARTS, "rho": LOWER_ONLY}.items() if name != "sigma"
+    }
     return (
-        understated("sigma2_E", DIRECT, weak),
-        understated("d_sigma2", CROSS, weak),
-        understated("sigma1_E", RIGHT, weak),
-        understated("sigma", FAR | {"m2": 0}, 0.05),
-        understated("rho", LOWER_ONLY, weak),
-        *(understated(name, params, weak) for name, params in PARTS.items()),
-        understated("L_Phi", RIGHT, weak),
-        understated("q", {**RIGHT, "q": 40, "k": 30}, weak),
-        shared("upper", "upper", line(**COPIES)),
-        shared("linear", "cross", HEAVY),
-        *(
-            dropped(error, bound, name, params)
-            for name, params in (
-                ("sigma2_E", DIRECT),
-                ("d_sigma2", CROSS),
-                ("sigma1_E", RIGHT),
-                ("sigma", SOLVER),
-                ("rho", LOWER_ONLY),
-            )
-        ),
+        *needed(error, bound, needs),
+        understated("sigma", STILL, 0.05),
+        dropped(error, bound, "sigma", STILL),
     )
 
 
@@ -127,7 +101,10 @@ CLAIMS = (
         r"\nu_2^2\rho(t)\Bigl(14\sigma(k)+\frac{8\sigma_{1,E}\kappa_q^2}J\Bigr)$$",
         hypotheses=(*A_AND_B, *C, *D),
         measure=measure(error, printed),
-        controls=controls(printed),
+        controls=(
+            *controls(printed),
+            *without_terms(error, printed, {"ν₂²ρσ": 14}, {"ν₂²ρσ": PRODUCT}),
+        ),
         notes=r"bias² and variance II, each at most $3(c_1^2\rho+L_\Phi^2\sigma+\nu_2^2\rho\sigma)$, and theorem 5. "
         r"Any solvers that keep to D; every path enumerated. Sharing one draw between two groups hardly hurts: the "
         r"control needs noise with a heavy tail, while what is lost in the mean is in theorem 4.",
@@ -143,7 +120,7 @@ CLAIMS = (
         r"\sigma_{1,E}\kappa_q^2}J\Bigr)$$",
         hypotheses=(*A_AND_B, *C, *D, FROM_ZERO),
         measure=measure(error, sharp),
-        controls=controls(sharp),
+        controls=(*controls(sharp), *without_terms(error, sharp, {"ν₂²ρσ": 7})),
         notes=r"$\|E\hat\nabla f-\nabla f\|^2+V[E[\hat\nabla f\mid w_t]]=E\|E[\hat\nabla f\mid w_t]-\nabla f\|^2$ "
         r"needs theorem 4 (i) once: 3 in place of 6; and theorem-5@sharp.",
         **LINEAR,

@@ -9,101 +9,22 @@ d(1 − β(1−q²)/τ)/τ + β²σ₁/τ² <= d(τ−1)/τ² <= d/(τ+1) for d 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from flint import fmpq
 from hypothesis import strategies as st
 
-from refimpl.rates import Constant, Harmonic, Rate
-from verification.claims.contraction._noise import (
-    LOWER,
-    QUIET,
-    Noisy,
-    Stated,
-    build,
-    halved,
-    noisy,
-)
+from verification.claims.contraction._noise import LOWER, QUIET, Noisy, halved, noisy
+from verification.claims.contraction._two_solvers import LOWER_SOLVER, constant_steps
 from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement, identity
-
-Bound = Callable[[Noisy], fmpq]
-
-
-def schedule(known: Stated, p: Mapping[str, Any]) -> Rate:
-    """η = ``share``/8 of its limit, or β and γ above theirs by ``beta``/8 and ``gamma``/8 of these."""
-    if not p["decreasing"]:
-        return Constant(fmpq(p["share"], 8) / (1 + known.sigma2))
-    beta = fmpq(8 + p["beta"], 8) / known.gain
-    return Harmonic(beta, beta * (1 + known.sigma2) * fmpq(8 + p["gamma"], 8))
-
-
-def case(p: dict[str, Any]) -> Noisy:
-    """The instance of the parameters."""
-    return build(p, schedule)
-
-
-# -- the bound ----------------------------------------------------------------------------------------
-
-
-def constant_steps(eta: Any, known: Stated, t: int) -> fmpq:
-    """(1 − η(1−q²))^t (B² − ησ₁/(1−q²)) + ησ₁/(1−q²)."""
-    floor = eta * known.sigma1 / known.gain
-    return (1 - eta * known.gain) ** t * (known.start - floor) + floor
-
-
-def d_w(rate: Harmonic, known: Stated) -> fmpq:
-    """max{γB², β²σ₁/(β(1−q²) − 1)}."""
-    return max(rate.gamma * known.start, rate.beta**2 * known.sigma1 / (rate.beta * known.gain - 1))
-
-
-def rho(one: Noisy, t: int | None = None) -> fmpq:
-    """(13) or (14)."""
-    t = one.steps if t is None else t
-    if isinstance(one.rate, Harmonic):
-        return d_w(one.rate, one.stated) / (one.rate.gamma + t)
-    return constant_steps(one.rate(0), one.stated, t)
-
-
-def lower(bound: Bound = rho) -> Callable[[Noisy], Measurement]:
-    """E‖w_t − w(λ)‖² against a bound."""
-
-    def measure(one: Noisy) -> Measurement:
-        return Measurement(observed=one.lower()[-1], bound=bound(one))
-
-    return measure
-
-
-def curve(bound: Callable[[Noisy, int], fmpq] = rho, times: int = 12) -> Callable[[Noisy], dict[str, Any]]:
-    """The error and its bound over the steps."""
-
-    def data(one: Noisy) -> dict[str, Any]:
-        seen = one.lower(times)
-        return {
-            "x": list(range(times + 1)),
-            "predicted": [float(bound(one, t)) for t in range(times + 1)],
-            "measured": [float(e) for e in seen],
-            "xlabel": "t",
-            "ylabel": "E‖w_t − w(λ)‖²",
-        }
-
-    return data
-
-
-def _short(one: Noisy) -> tuple[bool, str]:
-    known, rate = one.stated, one.rate
-    if isinstance(rate, Harmonic):
-        ok = rate.beta * known.gain > 1 and rate.gamma >= rate.beta * (1 + known.sigma2)
-        return bool(ok), f"β = {rate.beta}, γ = {rate.gamma}"
-    return bool(rate(0) * (1 + known.sigma2) <= 1), f"η = {rate(0)}"
-
 
 STEPS = Hypothesis(
     "the steps",
     r"\eta\le\tfrac1{1+\sigma_2},\quad\text{or }\eta_i=\tfrac\beta{\gamma+i},\;\beta>\tfrac1{1-q^2},\;"
     r"\gamma\ge\beta(1+\sigma_2)",
-    _short,
+    LOWER_SOLVER.short,
 )
+rho, case, mutant = LOWER_SOLVER.bound, LOWER_SOLVER.case, LOWER_SOLVER.mutant
 
 
 # -- one step -----------------------------------------------------------------------------------------
@@ -141,10 +62,6 @@ STRATEGY = noisy(
 )
 
 
-def _mutant(name: str, bound: Bound, params: Mapping[str, Any] | None = None) -> Control:
-    return Control(name, kind="formula", measure=lower(bound), params=params)
-
-
 CLAIMS = (
     Claim(
         id="contraction/theorem-8-ll",
@@ -158,7 +75,7 @@ CLAIMS = (
         strategy=STRATEGY,
         explicit=(TIGHT, DECREASING, RELATIVE, SPREAD, {**SPREAD, "decreasing": True}),
         build=case,
-        measure=lower(),
+        measure=LOWER_SOLVER.measure(),
         grade="proved",
         controls=(
             halved("sigma1", "σ₁", TIGHT),
@@ -167,21 +84,21 @@ CLAIMS = (
             halved("q", "q", QUIET),
             Control("a step of 1 where σ₂ = 1", params={**RELATIVE, "share": 16}),
             Control("γ below its bound", params={**RELATIVE, "decreasing": True, "gamma": -6, "steps": 1}),
-            _mutant("half of σ₁", lambda one: rho(one.but(sigma1=one.stated.sigma1 / 2)), TIGHT),
-            _mutant(
+            mutant("half of σ₁", lambda one: rho(one.but(sigma1=one.stated.sigma1 / 2)), TIGHT),
+            mutant(
                 "twice 1 − q²",
                 lambda one: constant_steps(2 * one.rate(0), one.stated, one.steps),
                 {**QUIET, "q": 15, "share": 4},
             ),
-            _mutant(
+            mutant(
                 "t + 1 for t",
                 lambda one: rho(one, one.steps + 1),
                 {**DECREASING, "plain": 0, "q": 15, "beta": 1, "gamma": 400},
             ),
-            _mutant("without γB²", lambda one: rho(one.but(start=fmpq(0))), {**DECREASING, "plain": 0}),
+            mutant("without γB²", lambda one: rho(one.but(start=fmpq(0))), {**DECREASING, "plain": 0}),
         ),
         equality=Equality(params=TIGHT, reaches=1.0),
-        curve=curve(),
+        curve=LOWER_SOLVER.curve(),
         budget=Budget(quick=25, full=1250),
         notes=r"Exact second moments of SID's own lower iteration, $d\le2$; C(ii) is decided for every "
         r"$w$, as a quadratic form. Equality for every $t$: $\hat\Phi=w/2\pm1$, $\eta=1$ "

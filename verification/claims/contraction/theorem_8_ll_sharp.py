@@ -21,32 +21,20 @@ from typing import Any
 from flint import fmpq
 from hypothesis import strategies as st
 
-from refimpl.rates import Constant, Harmonic, Rate
-from verification.claims.contraction._noise import (
-    LOWER,
-    QUIET,
-    Noisy,
-    Stated,
-    build,
-    halved,
-    noisy,
-)
-from verification.claims.contraction.theorem_8_ll import (
-    curve,
-    lower,
-)
+from refimpl.rates import Harmonic, Rate
+from verification.claims.contraction._noise import LOWER, QUIET, Noisy, Stated, build, halved, noisy
+from verification.claims.contraction._two_solvers import LOWER_SOLVER, falling, positive
+from verification.claims.contraction._two_solvers import denominator as below_the_noise
 from verification.model import Budget, Claim, Control, Equality, Hypothesis
+
+curve, lower, mutant = LOWER_SOLVER.curve, LOWER_SOLVER.measure, LOWER_SOLVER.mutant
 
 # -- any steps ------------------------------------------------------------------------------------------
 
 
 def any_schedule(known: Stated, p: Mapping[str, Any]) -> Rate:
     """η = ``share``/8, up to 3 times 1/(1 + σ₂); or β/(γ + i) that begins so."""
-    first = fmpq(p["share"], 8) / (1 + known.sigma2)
-    if not p["decreasing"]:
-        return Constant(first)
-    gamma = fmpq(p["gamma"] + 1, 2)
-    return Harmonic(first * gamma, gamma)
+    return falling(fmpq(p["share"], 8) / (1 + known.sigma2), p)
 
 
 def factor(eta: fmpq, known: Stated) -> fmpq:
@@ -88,9 +76,7 @@ def shorter(known: Stated, p: Mapping[str, Any]) -> Rate:
 
 def denominator(one: Noisy) -> fmpq:
     """2βm − 1 − β²m²(1+σ₂)/γ."""
-    known, rate = one.stated, one.rate
-    assert isinstance(rate, Harmonic)
-    return 2 * rate.beta * known.m - 1 - rate.beta**2 * known.m**2 * (1 + known.sigma2) / rate.gamma
+    return below_the_noise(one.rate, one.stated, one.stated.sigma2)
 
 
 def decreasing(one: Noisy, t: int | None = None, below: Callable[[Noisy], fmpq] = denominator) -> fmpq:
@@ -109,8 +95,7 @@ def without_square(one: Noisy) -> fmpq:
 
 def _positive(one: Noisy) -> tuple[bool, str]:
     assert isinstance(one.rate, Harmonic)
-    ok = denominator(one) > 0 and one.rate.gamma >= one.rate.beta * (1 + one.stated.sigma2)
-    return bool(ok), f"{denominator(one)}, γ = {one.rate.gamma}"
+    return positive(denominator(one), one.rate, one.rate.beta * (1 + one.stated.sigma2))
 
 
 # -- claims ---------------------------------------------------------------------------------------------
@@ -121,10 +106,6 @@ BEYOND = {**ATTAINED, "left": 1, "share": 12}  # Φ = −w/2, η = ¾
 MEAN = {**QUIET, "q": 0, "plain": 80, "beta": 0, "gamma": 12800, "steps": 400}
 LEVEL = {**QUIET, "plain": 2, "gamma": 4}
 BALANCED = {**MEAN, "plain": 4, "gamma": 24, "steps": 1}  # γ = 4: B² = β²σ₁/(2βm − 1)/γ
-
-
-def _mutant(name: str, bound: Callable[[Noisy], fmpq], params: Mapping[str, Any]) -> Control:
-    return Control(name, kind="formula", measure=lower(bound), params=params)
 
 
 CLAIMS = (
@@ -151,11 +132,11 @@ CLAIMS = (
             halved("sigma2", "σ₂", ATTAINED),
             halved("start", "B²", ATTAINED),
             halved("q", "q", ATTAINED),
-            _mutant("1 − q beyond the bend", sharp(always_near), BEYOND),
-            _mutant(
+            mutant("1 − q beyond the bend", sharp(always_near), BEYOND),
+            mutant(
                 "without σ₂", sharp(lambda eta, known: factor(eta, replace(known, sigma2=fmpq(0)))), ATTAINED
             ),
-            _mutant("one step more", lambda one: recursion(one, one.steps + 1), {**QUIET, "share": 4}),
+            mutant("one step more", lambda one: recursion(one, one.steps + 1), {**QUIET, "share": 4}),
         ),
         equality=Equality(params={**BEYOND, "steps": 5}, reaches=1.0),
         curve=curve(recursion),
@@ -190,9 +171,9 @@ CLAIMS = (
                 "γ below β(1 + σ₂)",
                 params={**BALANCED, "plain": 0, "strength": 8, "gamma": -3},
             ),
-            _mutant("2βm − 1 alone", lambda one: decreasing(one, below=without_square), BALANCED),
-            _mutant("without γB²", lambda one: decreasing(one.but(start=fmpq(0))), {**LEVEL, "plain": 0}),
-            _mutant("t + 1 for t", lambda one: decreasing(one, one.steps + 1), {**MEAN, "steps": 2}),
+            mutant("2βm − 1 alone", lambda one: decreasing(one, below=without_square), BALANCED),
+            mutant("without γB²", lambda one: decreasing(one.but(start=fmpq(0))), {**LEVEL, "plain": 0}),
+            mutant("t + 1 for t", lambda one: decreasing(one, one.steps + 1), {**MEAN, "steps": 2}),
         ),
         equality=Equality(params=MEAN, reaches=0.999),
         curve=curve(decreasing, 60),

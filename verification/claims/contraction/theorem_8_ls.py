@@ -8,7 +8,6 @@ From v_0 = 0 the start is ‖v̄‖² <= κ_q²G²; from v_0 = g it is ‖g − 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,106 +16,31 @@ from hypothesis import strategies as st
 
 from refimpl.arrays import factor
 from refimpl.arrays.backend import Array
-from refimpl.rates import Constant, Harmonic, Rate
 from verification.claims.contraction._noise import (
     C_III,
     LINEAR,
     QUIET,
     RATIONAL,
     Noisy,
-    Stated,
-    build,
     halved,
     noisy,
     rationals,
 )
+from verification.claims.contraction._two_solvers import (
+    FROM_GRADIENT,
+    FROM_ZERO,
+    constant_steps,
+    of_the_linear_system,
+)
 from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement
-
-Bound = Callable[[Noisy], fmpq]
-
-
-def schedule(known: Stated, p: Mapping[str, Any]) -> Rate:
-    """η = ``share``/8 of its limit, or β and γ above theirs by ``beta``/8 and ``gamma``/8 of these."""
-    if not p["decreasing"]:
-        return Constant(fmpq(p["share"], 8) / (1 + known.growth))
-    beta = fmpq(8 + p["beta"], 8) / known.gain
-    return Harmonic(beta, beta * (1 + known.growth) * fmpq(8 + p["gamma"], 8))
-
-
-def case(p: dict[str, Any]) -> Noisy:
-    """The instance of the parameters."""
-    return build(p, schedule)
-
-
-# -- the bound ----------------------------------------------------------------------------------------
-
-
-def constant_steps(eta: Any, known: Stated, k: int, first: Any = 1) -> fmpq:
-    """G²κ_q² [(1 − η(1−q²))^k (first − 2ησ'₁/(1−q²)) + 2ησ'₁/(1−q²)]."""
-    floor = 2 * eta * known.d_sigma1 / known.gain
-    return known.size * ((1 - eta * known.gain) ** k * (first - floor) + floor)
-
-
-def d_v(rate: Harmonic, known: Stated, first: Any = 1) -> fmpq:
-    """G²κ_q² max{γ first, 2β²σ'₁/(β(1−q²) − 1)}."""
-    slow = 2 * rate.beta**2 * known.d_sigma1 / (rate.beta * known.gain - 1)
-    return known.size * max(rate.gamma * first, slow)
-
-
-def sigma(one: Noisy, k: int | None = None, first: Any = 1) -> fmpq:
-    """(13) or (15)."""
-    k = one.steps if k is None else k
-    if isinstance(one.rate, Harmonic):
-        return d_v(one.rate, one.stated, first) / (one.rate.gamma + k)
-    return constant_steps(one.rate(0), one.stated, k, first)
-
-
-def from_gradient(one: Noisy, k: int | None = None) -> fmpq:
-    """(13) or (15), with q² for the 1 of v_0 = 0."""
-    return sigma(one, k, one.stated.q**2)
-
-
-def linear(bound: Bound = sigma, start: str = "zero") -> Callable[[Noisy], Measurement]:
-    """E‖v_k − v̄‖² against a bound."""
-
-    def measure(one: Noisy) -> Measurement:
-        return Measurement(observed=one.linear(start=start)[-1], bound=bound(one))
-
-    return measure
-
-
-def curve(
-    bound: Callable[[Noisy, int], fmpq] = sigma, start: str = "zero"
-) -> Callable[[Noisy], dict[str, Any]]:
-    """The error and its bound over the steps."""
-
-    def data(one: Noisy) -> dict[str, Any]:
-        return {
-            "x": list(range(13)),
-            "predicted": [float(bound(one, k)) for k in range(13)],
-            "measured": [float(e) for e in one.linear(12, start)],
-            "xlabel": "k",
-            "ylabel": "E‖v_k − v̄‖²",
-            "logy": True,
-        }
-
-    return data
-
-
-def _short(one: Noisy) -> tuple[bool, str]:
-    known, rate = one.stated, one.rate
-    if isinstance(rate, Harmonic):
-        ok = rate.beta * known.gain > 1 and rate.gamma >= rate.beta * (1 + known.growth)
-        return bool(ok), f"β = {rate.beta}, γ = {rate.gamma}"
-    return bool(rate(0) * (1 + known.growth) <= 1), f"η = {rate(0)}"
-
 
 STEPS = Hypothesis(
     "the steps",
     r"\eta\le\tfrac1{1+2\sigma_1'\kappa_q^2},\quad\text{or }\eta_i=\tfrac\beta{\gamma+i},\;"
     r"\beta>\tfrac1{1-q^2},\;\gamma\ge\beta(1+2\sigma_1'\kappa_q^2)",
-    _short,
+    FROM_ZERO.short,
 )
+sigma, case, mutant = FROM_ZERO.bound, FROM_ZERO.case, FROM_ZERO.mutant
 
 
 # -- (16), (17) -----------------------------------------------------------------------------------------
@@ -168,18 +92,15 @@ STRATEGY = noisy(
 KNOWN = "the formulas are lost, restored from the theorems that its proof applies"
 
 
-def _mutant(name: str, bound: Bound, params: Mapping[str, Any], start: str = "zero") -> Control:
-    return Control(name, kind="formula", measure=linear(bound, start), params=params)
-
-
-def _shared(start: str) -> tuple[Control, ...]:
+def _shared() -> tuple[Control, ...]:
     """Hypotheses that both starts need."""
-    at_start = {**QUIET, "steps": 1, "start": start}
+    once = {**QUIET, "steps": 1}
+    noise = {**NOISY, "q": 0, "strength": 4, "jitter": 0, "steps": 40}  # σ'₁ = 1, and η = ⅔ for ¼
     return (
-        halved("d_sigma1", "σ'₁", {**NOISY, "q": 0, "strength": 4, "jitter": 0, "steps": 40, "share": 16}),
-        halved("slope", "L_E²", at_start),
-        halved("jitter", "σ_{1,E}", {**at_start, "slope": 1, "jitter": 4}),
-        halved("q", "q", at_start),
+        halved("d_sigma1", "σ'₁", noise, (1, 4)),
+        halved("slope", "L_E²", once),
+        halved("jitter", "σ_{1,E}", {**once, "slope": 1, "jitter": 4}),
+        halved("q", "q", once),
     )
 
 
@@ -196,10 +117,10 @@ CLAIMS = (
         strategy=STRATEGY,
         explicit=(TIGHT, NOISY, SPREAD, DECREASING),
         build=case,
-        measure=linear(),
+        measure=FROM_ZERO.measure(),
         grade="proved",
         controls=(
-            *_shared("zero"),
+            *_shared(),
             Control(
                 "a step of 1 where σ'₁ = 1", params={**NOISY, "q": 0, "strength": 4, "share": 24, "steps": 4}
             ),
@@ -207,26 +128,28 @@ CLAIMS = (
                 "γ an eighth of its bound",
                 params={**DECREASING, "q": 0, "strength": 8, "beta": 24, "gamma": -7, "steps": 6},
             ),
-            _mutant("κ_q for κ_q²", lambda one: sigma(one) * one.stated.m, TIGHT),
-            _mutant(
+            mutant("κ_q for κ_q²", lambda one: sigma(one) * one.stated.m, TIGHT),
+            mutant(
                 "without σ_{1,E}",
                 lambda one: sigma(one.but(jitter=fmpq(0))),
                 {**QUIET, "slope": 1, "jitter": 4},
             ),
-            _mutant(
+            mutant(
                 "q⁴ for q²",
-                lambda one: constant_steps(one.rate(0) * (1 + one.stated.q**2), one.stated, one.steps),
+                lambda one: constant_steps(
+                    one.rate(0) * (1 + one.stated.q**2), of_the_linear_system(one.stated), one.steps
+                ),
                 TIGHT,
             ),
-            _mutant("without γ", lambda one: sigma(one, first=0), {**DECREASING, "strength": 0}),
+            mutant("without γ", lambda one: sigma(one.but(slope=fmpq(0))), {**DECREASING, "strength": 0}),
         ),
         equality=Equality(params=TIGHT, reaches=1.0),
-        curve=curve(),
+        curve=FROM_ZERO.curve(),
         budget=Budget(quick=25, full=1000),
         notes=r"Exact second moments of (7) for the drawn right side, $d\le2$. Equality without noise: "
-        r"$\Phi=qw$, $\eta=1$ ($q^{2k}$). With noise the factor 2 of (17) is lost for large $k$: see "
-        r"@sharp for what is exact. Of C(iii) only $v^{\top}\mathbb E[NN^{\top}]v\le\sigma_1'\|v\|^2$ is "
-        r"asked, less than $\mathbb E\|N\|_2^2\le\sigma_1'$.",
+        r"$\Phi=qw$, $\eta=1$ ($q^{2k}$). With noise neither the factor 2 of (17) nor the maximum is "
+        r"needed, see @sharp-printed-steps; @sharp is exact. Of C(iii) only "
+        r"$v^{\top}\mathbb E[NN^{\top}]v\le\sigma_1'\|v\|^2$ is asked, less than $\mathbb E\|N\|_2^2\le\sigma_1'$.",
     ),
     Claim(
         id="contraction/theorem-8-ls@gradient-start",
@@ -240,23 +163,24 @@ CLAIMS = (
         strategy=STRATEGY,
         explicit=(TIGHT, NOISY, SPREAD, DECREASING),
         build=case,
-        measure=linear(from_gradient, "gradient"),
+        measure=FROM_GRADIENT.measure(),
         grade="proved",
         controls=(
-            *_shared("gradient"),
-            _mutant(
-                "q⁴ for q²", lambda one: sigma(one, first=one.stated.q**4), {**QUIET, "steps": 1}, "gradient"
+            *_shared(),
+            FROM_GRADIENT.mutant(
+                "q⁴ for q²",
+                lambda one: one.stated.q**2 * FROM_GRADIENT.bound(one),
+                {**QUIET, "steps": 1},
             ),
-            _mutant(
+            FROM_GRADIENT.mutant(
                 "without 2ησ'₁/(1 − q²)",
-                lambda one: from_gradient(one.but(d_sigma1=fmpq(0))),
+                lambda one: FROM_GRADIENT.bound(one.but(d_sigma1=fmpq(0))),
                 {**NOISY, "q": 0, "strength": 4},
-                "gradient",
             ),
-            _mutant("v_0 = 0", from_gradient, {**QUIET, "steps": 1}, "zero"),
+            mutant("v_0 = 0", FROM_GRADIENT.bound, {**QUIET, "steps": 1}),
         ),
         equality=Equality(params=TIGHT, reaches=1.0),
-        curve=curve(from_gradient, "gradient"),
+        curve=FROM_GRADIENT.curve(),
         budget=Budget(quick=25, full=400),
         notes=r"$\|\nabla_1\bar E_J-\bar v\|=\|\partial_1\Phi^{\top}\bar v\|\le q\|\bar v\|$. With "
         r"$\eta=1$ it is $k+1$ steps from 0.",

@@ -10,31 +10,50 @@ bounded where b < 1, that is η < 2m/(m² + σ'₁), or b = 1 and σ'₁ = 0.
 
 Decreasing steps: (1 − π)² <= 1 and b_i = 1 − 2η_im + η_i²(m² + σ'₁) give V_k <= c/(γ+k) by the induction of the lower
 level, c = β²σ'₁κ_q²G²/(2βm − 1 − β²(m² + σ'₁)/γ); π_k <= (γ/(γ+k))^{βm} as 1 − x <= e^{−x}.
+
+The printed steps, e = π² + V over κ_q²G². From (1 − π)² <= 1, e⁺ <= (a² + η²σ'₁)e + η²σ'₁. Constant, with
+η(m² + σ'₁) <= m²: a² + η²σ'₁ = 1 − 2ηm + η²(m² + σ'₁) <= 1 − η(1−q²), whose fixed point with η²σ'₁ is f =
+ησ'₁/(1−q²). Decreasing, τ = γ + i: e <= γ/τ gives e⁺ <= γ/τ − (γ/τ²)D, D = 2βm − β²(m² + σ'₁)/τ − β²σ'₁/γ >= 2βm −
+βm² = β(1−q²) > 1 as γ >= β(1 + 2σ'₁κ_q²), so e⁺ <= γ(τ−1)/τ² <= γ/(τ+1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from flint import fmpq
 from hypothesis import strategies as st
 
-from refimpl.rates import Constant, Harmonic, Rate
+from refimpl.rates import Harmonic, Rate
 from verification.claims.contraction._noise import LINEAR, QUIET, Noisy, Stated, build, halved, noisy
-from verification.claims.contraction.theorem_8_ls import DECREASING, NOISY, SPREAD, curve, linear
+from verification.claims.contraction._two_solvers import (
+    FROM_ZERO,
+    constant_steps,
+    falling,
+    of_the_linear_system,
+    positive,
+)
+from verification.claims.contraction._two_solvers import denominator as below_the_noise
+from verification.claims.contraction.theorem_8_ls import (
+    DECREASING,
+    NOISY,
+    SPREAD,
+    STEPS,
+    STRATEGY,
+    TIGHT,
+)
 from verification.model import Budget, Claim, Control, Equality, Hypothesis
+
+curve, linear, mutant = FROM_ZERO.curve, FROM_ZERO.measure, FROM_ZERO.mutant
 
 # -- any steps up to 1 ----------------------------------------------------------------------------------
 
 
 def any_schedule(known: Stated, p: Mapping[str, Any]) -> Rate:
     """η = ``share``/8, or (share/8)(γ/(γ + i)); it does not look at the noise."""
-    first = fmpq(p["share"], 8)
-    if not p["decreasing"]:
-        return Constant(first)
-    gamma = fmpq(p["gamma"] + 1, 2)
-    return Harmonic(first * gamma, gamma)
+    return falling(fmpq(p["share"], 8), p)
 
 
 def worst(
@@ -75,9 +94,7 @@ def shorter(known: Stated, p: Mapping[str, Any]) -> Rate:
 
 def denominator(one: Noisy) -> fmpq:
     """2βm − 1 − β²(m² + σ'₁)/γ."""
-    known, rate = one.stated, one.rate
-    assert isinstance(rate, Harmonic)
-    return 2 * rate.beta * known.m - 1 - rate.beta**2 * (known.m**2 + known.d_sigma1) / rate.gamma
+    return below_the_noise(one.rate, one.stated, one.stated.d_sigma1 / one.stated.m**2)
 
 
 def decreasing(one: Noisy, k: int | None = None, power: int | None = None) -> fmpq:
@@ -91,19 +108,27 @@ def decreasing(one: Noisy, k: int | None = None, power: int | None = None) -> fm
 
 def _positive(one: Noisy) -> tuple[bool, str]:
     assert isinstance(one.rate, Harmonic)
-    return bool(denominator(one) > 0 and one.rate.gamma >= one.rate.beta), f"γ = {one.rate.gamma}"
+    return positive(denominator(one), one.rate, one.rate.beta)
+
+
+# -- the printed steps -----------------------------------------------------------------------------------
+
+
+def at_printed_steps(one: Noisy, k: int | None = None, noise: Any = 1, loss: Any = 1) -> fmpq:
+    """κ_q²G²[(1 − η(1−q²))^k (1 − f) + f], f = ησ'₁/(1−q²), or κ_q²G²γ/(γ+k); factors of f and of the latter's k."""
+    known, k = of_the_linear_system(one.stated), one.steps if k is None else k
+    if isinstance(one.rate, Harmonic):
+        return known.start * one.rate.gamma / (one.rate.gamma + loss * k)
+    return constant_steps(one.rate(0), replace(known, sigma1=noise * known.sigma1 / 2), k)
 
 
 # -- claims ---------------------------------------------------------------------------------------------
 
 ATTAINED = {**NOISY, "share": 6, "steps": 5}
 LONG = {**ATTAINED, "q": 0, "strength": 4, "share": 8, "jitter": 0, "steps": 4}  # k − 1
+FLOOR = {**NOISY, "q": 2, "strength": 1, "jitter": 0, "steps": 12}
 FALLING = {**NOISY, "beta": 4, "gamma": 8}
 EARLY = Hypothesis("η <= 1", r"\eta_i\le1", _at_most_one)
-
-
-def _mutant(name: str, bound: Callable[[Noisy], fmpq], params: Mapping[str, Any]) -> Control:
-    return Control(name, kind="formula", measure=linear(bound), params=params)
 
 
 CLAIMS = (
@@ -133,11 +158,11 @@ CLAIMS = (
             Control(
                 "a step of 7/4", params={**QUIET, "law": "absolute", "strength": 2, "left": 1, "share": 14}
             ),
-            _mutant("without V", lambda one: worst(one.but(d_sigma1=fmpq(0))), ATTAINED),
-            _mutant(
+            mutant("without V", lambda one: worst(one.but(d_sigma1=fmpq(0))), ATTAINED),
+            mutant(
                 "(1 − π)³ for (1 − π)²", lambda one: worst(one, carried=lambda pi: (1 - pi) ** 3), ATTAINED
             ),
-            _mutant("one step more", lambda one: worst(one, one.steps + 1), {**ATTAINED, "steps": 1}),
+            mutant("one step more", lambda one: worst(one, one.steps + 1), {**ATTAINED, "steps": 1}),
         ),
         equality=Equality(params=ATTAINED, reaches=1.0),
         curve=curve(worst),
@@ -169,12 +194,12 @@ CLAIMS = (
                 "γ far below its bound",
                 params={**DECREASING, "q": 0, "strength": 32, "beta": 4, "gamma": -8, "steps": 4},
             ),
-            _mutant(
+            mutant(
                 "without the noise",
                 lambda one: decreasing(one.but(d_sigma1=fmpq(0))),
                 {**FALLING, "q": 0, "strength": 2, "gamma": 0, "steps": 12},
             ),
-            _mutant(
+            mutant(
                 "4βm for 2βm",
                 lambda one: decreasing(one, power=2 * one.params["beta"]),
                 {**FALLING, "strength": 0, "steps": 2, "gamma": 60},
@@ -188,5 +213,42 @@ CLAIMS = (
         r"equal steps for both iterations cost no power of $\kappa_q$ in Remark 18. Instances have $2\beta "
         r"m$ whole, so that the bound is rational. Both terms are exact in the limit of large $\gamma$, "
         r"the second one for $k\gg\gamma$; the equality case shows the first.",
+    ),
+    Claim(
+        id="contraction/theorem-8-ls@sharp-printed-steps",
+        title="At the printed steps the linear system needs neither a factor 2 nor a maximum",
+        source="contraction, Theorem 8, (13), (15); sharpened here",
+        statement=r"v_0=0:\;\mathbb E\|v_k-\bar v\|^2\le G^2\kappa_q^2\Bigl[(1-\eta(1-q^2))^k(1-f)+f\Bigr],\;f="
+        r"\frac{\eta\sigma_1'}{1-q^2},\quad\text{or}\quad G^2\kappa_q^2\frac\gamma{\gamma+k}",
+        hypotheses=(*LINEAR, STEPS),
+        strategy=STRATEGY,
+        explicit=(TIGHT, NOISY, SPREAD, DECREASING, FLOOR),
+        build=FROM_ZERO.case,
+        measure=linear(at_printed_steps),
+        grade="proved",
+        controls=(
+            halved("d_sigma1", "σ'₁", {**FLOOR, "q": 0, "strength": 4}, (1, 4)),
+            halved("slope", "L_E²", {**TIGHT, "steps": 1}),
+            halved("q", "q", {**TIGHT, "steps": 1}),
+            Control("a step of 1 where σ'₁ = 1", params={**FLOOR, "q": 0, "strength": 4, "share": 24}),
+            Control(
+                "γ an eighth of its bound",
+                params={**DECREASING, "q": 0, "strength": 8, "beta": 24, "gamma": -7, "steps": 6},
+            ),
+            mutant("f/2", lambda one: at_printed_steps(one, noise=fmpq(1, 2)), FLOOR),
+            mutant("without f", lambda one: at_printed_steps(one, noise=0), FLOOR),
+            mutant(
+                "twice k",
+                lambda one: at_printed_steps(one, loss=2),
+                {**DECREASING, "q": 15, "beta": 1, "gamma": 0, "steps": 1},
+            ),
+        ),
+        equality=Equality(params=TIGHT, reaches=1.0),
+        curve=curve(at_printed_steps),
+        budget=Budget(quick=25, full=1000),
+        notes=r"Of the exact worst case (@sharp) $(1-\pi)^2\le1$ is all that is used: $e_{i+1}\le(1-2\eta m+\eta^2(m^2+"
+        r"\sigma_1'))e_i+\eta^2\sigma_1'$. With a constant step $\eta(m^2+\sigma_1')\le m^2$ is enough; with "
+        r"decreasing ones the printed $\gamma\ge\beta(1+2\sigma_1'\kappa_q^2)$ is used to the full. "
+        r"Near-equality with noise, for one step: $q=\frac{15}{16}$.",
     ),
 )

@@ -14,8 +14,9 @@ from typing import Any
 from flint import fmpq
 from hypothesis import strategies as st
 
-from verification.claims.contraction._noise import FAIR, QUIET, Noisy, build
-from verification.claims.contraction.theorem_8_ll import STEPS, rho, schedule
+from verification.claims.contraction._noise import FAIR, QUIET, Noisy
+from verification.claims.contraction._two_solvers import LOWER_SOLVER
+from verification.claims.contraction.theorem_8_ll import STEPS, rho
 from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement
 
 
@@ -53,7 +54,7 @@ class Broken:
 
 def broken(p: dict[str, Any]) -> Broken:
     """Slopes in 8ths of q."""
-    like = build({**QUIET, **p}, schedule)
+    like = LOWER_SOLVER.case({**QUIET, **p})
     return Broken(tuple(like.stated.q * fmpq(k, 8) for k in p["slopes"]), like)
 
 
