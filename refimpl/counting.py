@@ -49,6 +49,13 @@ def _counted_operator(a: Operator, tally: Counter[str], key: str) -> Operator:
     return dataclasses.replace(a, apply=apply, apply_T=apply_T, assemble=assemble)
 
 
+def uncounted(level: Objective | Map) -> Objective | Map:
+    """The level itself, whose use fills no counter."""
+    while isinstance(level, CountedObjective | CountedMap):
+        level = level.inner
+    return level
+
+
 @dataclass(frozen=True)
 class CountedObjective(Objective):
     """An objective that adds 1 to ``tally[role.quantity]`` per call."""

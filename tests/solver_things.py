@@ -92,11 +92,11 @@ def start_of(problem, kind):
 
 def dense_sum(problem, solver, lam, w0, last):
     """∇_λF + Σ_{t > T − K} B_tᵀ A_{t+1}ᵀ … A_Tᵀ ∇_wF, written with dense matrices from the first step on."""
-    step = solver.map(problem, lam, w0)
     states = solver.run(problem, lam, w0, keep=None).states
     w = states[-1][..., : problem.d]
-    Z = 0 * step.d_lam(lam, states[0]).dense()
-    for state in states[len(states) - 1 - last : -1]:
+    Z = 0 * solver.map(problem, lam, w0, 1).d_lam(lam, states[0]).dense()
+    for k in range(len(states) - last, len(states)):
+        step, state = solver.map(problem, lam, w0, k), states[k - 1]
         Z = step.d_w(lam, state).dense() @ Z + step.d_lam(lam, state).dense()
     through = Z[: problem.d].T @ problem.upper.grad_w(lam, w)
     return problem.upper.grad_lam(lam, w) + through

@@ -291,7 +291,7 @@ def test_curves_over_the_rationals_are_floats():
 
 
 def test_counts_of_derivative_calls():
-    # kills: counting/double, counting/products-double, -transposed-products-free, -map-free, -reporting-counted
+    # kills: counting/double, counting/products-double, -transposed-products-free, -map-free
     once = {"upper.grad_w": 1, "upper.grad_lam": 1}
     lam, point = QUADRATIC.start(), AFFINE.start()
     runs = {

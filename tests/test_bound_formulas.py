@@ -7,6 +7,8 @@ says: one that is needlessly large is a bound too.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Sequence
 from math import cosh, exp, sqrt, tanh
 from typing import Any
@@ -22,6 +24,7 @@ from refimpl.zoo import (
     biased,
     degenerate,
     equilibrium,
+    logistic,
     maps,
     poisoning,
     quadratic,
@@ -30,6 +33,8 @@ from refimpl.zoo import (
     rows,
     uppers,
 )
+from refimpl.zoo.weighted_rows import WeightedRows
+from refimpl.zoo.weights import SampleWeights
 
 Stated = tuple[
     dict[str, float], Sequence[float]
@@ -68,6 +73,12 @@ LOSSES: dict[str, Loss] = {  # ℓ'(z, y), ℓ''(z, y), where ℓ'' is largest, 
         lambda y: 0.0,
         S * (1 - S * S) / 4,
     ),
+    "soft logistic": (
+        lambda z, y: 1 / (1 + exp(-z)) - y,
+        lambda z, y: 1 / (2 + exp(z) + exp(-z)),
+        lambda y: 0.0,
+        S * (1 - S * S) / 4,
+    ),
     "log-cosh": (
         lambda z, y: tanh(z - y),
         lambda z, y: cosh(z - y) ** -2,
@@ -77,8 +88,17 @@ LOSSES: dict[str, Loss] = {  # ℓ'(z, y), ℓ''(z, y), where ℓ'' is largest, 
 }
 
 
+VALUES: dict[str, Callable[[float, float], float]] = {
+    "squares": lambda z, y: (z - y) ** 2 / 2,
+    "soft logistic": lambda z, y: math.log(1 + exp(z)) - y * z,
+}
+RAW = SampleWeights("identity")
+
+
 def _loss(name: str, X: np.ndarray, n: int = 1) -> Any:
     y = np.where(np.arange(len(X)) % 2, -1.0, 1.0) * (1.0 if name == "logistic" else 3.0)
+    if name == "soft logistic":
+        return logistic.SoftLabelLoss(X, 0.5 + y / 10, n)
     make = {
         "squares": ridge.HalfSquares,
         "logistic": ri.zoo.logistic.LogisticLoss,
@@ -153,46 +173,120 @@ def _penalised(name: str, f: rows.Penalised, region: Region) -> Stated:
     ]
 
 
+# -- weights ------------------------------------------------------------------------------------------
+Reach = tuple[float, float, float, float]  # of one weight: smallest, largest, sup|ω'|, sup|ω''|
+
+
+def _weight(weights: Any, i: int, lam: np.ndarray, R: float) -> tuple[float, Reach, int]:
+    """Of sample i: its weight at the centre, what it reaches, and which entry of λ is its own."""
+    own = i if weights.pick is None else int(np.argmax(weights.pick[i]))
+    if weights.kind == "identity":
+        return lam[own], (lam[own] - R, lam[own] + R, 1.0, 0.0), own
+    nearest = max(abs(lam[own]) - R, 0.0)
+    ends = 1 / (1 + exp(R - lam[own])), 1 / (1 + exp(-R - lam[own]))
+    return (
+        1 / (1 + exp(-lam[own])),
+        (*ends, 1 / (2 + exp(nearest) + exp(-nearest)), S * (1 - S * S) / 4),
+        own,
+    )
+
+
+def _most(owners: list[int]) -> int:
+    return max(owners.count(i) for i in owners)
+
+
+def _weighted_rows(name: str, f: WeightedRows, region: Region) -> Stated:
+    slope, curvature, peak, third = LOSSES[name]
+    N, r, R, X, norms = (
+        len(f.data.X),
+        region.w_radius,
+        region.lam_radius,
+        f.data.X,
+        list(map(_norm, f.data.X)),
+    )
+    low, high, gradient = np.zeros((f.d, f.d)), np.zeros((f.d, f.d)), np.zeros(f.d)
+    sizes, slopes, seconds, bends, losses, owners = [], [], [], [], [], []
+    for i, (x, y, far) in enumerate(zip(X, f.data.y, norms, strict=True)):
+        weight, (a, b, first, second), own = _weight(f.weights, i, region.lam, R)
+        ends = x @ region.w - far * r, x @ region.w + far * r
+        h, H = min(curvature(z, y) for z in ends), curvature(min(max(peak(y), ends[0]), ends[1]), y)
+        low += min(a * h, a * H) * np.outer(x, x) / N
+        high += max(b * h, b * H) * np.outer(x, x) / N
+        m = max(abs(slope(z, y)) for z in ends)
+        gradient += weight * slope(x @ region.w, y) * x / N
+        owners.append(own)
+        sizes.append(max(abs(a), abs(b)) * m)
+        slopes.append(first * m * x)
+        seconds.append(first * H * x)
+        bends.append(second)
+        losses.append((max(VALUES[name](z, y) for z in ends), m * far, max(abs(a), abs(b)) * far))
+    t, smallest = _most(owners), _smallest(low)
+    smallest = (
+        max(smallest, 0.0)
+        if min(_weight(f.weights, i, region.lam, R)[1][0] for i in range(N)) >= 0
+        else smallest
+    )
+    hess_ww, cross = max(_largest(high), -smallest), sqrt(t) * _norm(slopes) / N
+    by_both = sqrt(t) * max(norms) * _norm(seconds) / N
+    cubed = sum(far * np.outer(x, x) for x, (_, _, far) in zip(X, losses, strict=True))
+    return {
+        "hess_ww": hess_ww,
+        "hess_ww_min": smallest,
+        "cross": cross,
+        "hess_ll": t * max(a * b for a, (b, _, _) in zip(bends, losses, strict=True)) / N,
+        "hess_ww_by_w": third * _largest(cubed) / N,
+        "hess_ww_by_lam": by_both,
+        "cross_by_w": by_both,
+        "cross_by_lam": t * max(a * b for a, (_, b, _) in zip(bends, losses, strict=True)) / N,
+    }, [
+        _norm(gradient) + hess_ww * r + cross * R,
+        sum(a * b for a, b in zip(sizes, norms, strict=True)) / N,
+        _norm(X) * sqrt(sum(a * a for a in sizes)) / N,
+    ]
+
+
 # -- softmax ------------------------------------------------------------------------------------------
 def _softmax(f: Any, region: Region) -> Stated:
     N, reg, r, R, w = len(f.X), f.reg, region.w_radius, region.lam_radius, region.w
     weighted = isinstance(f, ri.zoo.weighted_softmax.WeightedSoftmax)
-    up, slopes, bent, losses, gradient = [], [], [], [], np.zeros(f.d)
+    up, down, size, slopes, bent, losses, gradient = [], [], [], [], [], [], np.zeros(f.d)
+    owners: list[int] = []
     length = [_norm(x) for x in f.X]
     for i, (x, hot) in enumerate(zip(f.X, f.y.T, strict=True)):
         scores = np.array([w[k * len(x) : (k + 1) * len(x)] @ x for k in range(len(hot))])
         p = np.exp(scores) / np.exp(scores).sum()
-        weight = 1.0
-        if weighted:
-            own = region.lam[i] if f.pick is None else region.lam[int(np.argmax(f.pick[i]))]
-            nearest = max(abs(own) - R, 0.0)
-            weight = 1 / (1 + exp(-own))
-            up.append(1 / (1 + exp(-own - R)))
-            slopes.append(1 / (2 + exp(nearest) + exp(-nearest)))
-            bent.append(S * (1 - S * S) / 4)
-        else:
-            up, slopes, bent = [*up, 1.0], [*slopes, 0.0], [*bent, 0.0]
+        weight, (low, high, first, second), own = (
+            _weight(f.weights, i, region.lam, R) if weighted else (1.0, (1.0, 1.0, 0.0, 0.0), i)
+        )
+        owners.append(own)
+        up.append(max(high, 0.0))
+        down.append(max(-low, 0.0))
+        size.append(max(abs(low), abs(high)))
+        slopes.append(first)
+        bent.append(second)
         losses.append(-np.log(p @ hot) + sqrt(2) * length[i] * r)
         gradient += weight * np.outer(p - hot, x).ravel() / N
-    hess_ww = reg + _largest(sum(a * np.outer(x, x) for a, x in zip(up, f.X, strict=True))) / 2 / N
-    both = _norm([a * x for a, x in zip(slopes, f.X, strict=True)]) / N
+    smallest = reg - _largest(sum(a * np.outer(x, x) for a, x in zip(down, f.X, strict=True))) / 2 / N
+    highest = reg + _largest(sum(a * np.outer(x, x) for a, x in zip(up, f.X, strict=True))) / 2 / N
+    hess_ww, t = max(highest, -smallest), _most(owners)
+    both = sqrt(t) * _norm([a * x for a, x in zip(slopes, f.X, strict=True)]) / N
     q = (1 - 1 / sqrt(3)) / 2  # where q(1 − q)(1 − 2q) is largest
     third = q * (1 - q) * (1 - 2 * q) * 2**1.5
     ridge_part = reg * (_norm(w) + r)
-    cubed = sum(a * b * np.outer(x, x) for a, b, x in zip(up, length, f.X, strict=True))
+    cubed = sum(a * b * np.outer(x, x) for a, b, x in zip(size, length, f.X, strict=True))
     return {
         "hess_ww": hess_ww,
-        "hess_ww_min": reg,
+        "hess_ww_min": smallest,
         "cross": sqrt(2) * both,
-        "hess_ll": max(a * b for a, b in zip(bent, losses, strict=True)) / N,
+        "hess_ll": t * max(a * b for a, b in zip(bent, losses, strict=True)) / N,
         "hess_ww_by_w": third * _largest(cubed) / N,
         "hess_ww_by_lam": max(length) * both / 2,
         "cross_by_w": max(length) * both / 2,
-        "cross_by_lam": sqrt(2) * max(a * b for a, b in zip(bent, length, strict=True)) / N,
+        "cross_by_lam": t * sqrt(2) * max(a * b for a, b in zip(bent, length, strict=True)) / N,
     }, [
         _norm(gradient + reg * w) + hess_ww * r + sqrt(2) * both * R,
-        ridge_part + sqrt(2) * sum(a * b for a, b in zip(up, length, strict=True)) / N,
-        ridge_part + sqrt(2) * sqrt(sum(a * a for a in up)) * _norm(f.X) / N,
+        ridge_part + sqrt(2) * sum(a * b for a, b in zip(size, length, strict=True)) / N,
+        ridge_part + sqrt(2) * sqrt(sum(a * a for a in size)) * _norm(f.X) / N,
     ]
 
 
@@ -382,6 +476,18 @@ def _instances() -> dict[str, tuple[Any, Callable[[Any, Region], Stated]]]:
         found[f"cross entropy, {design}"] = (weighted.upper, _softmax)
         found[f"weighted softmax, {design}"] = (weighted.lower, _softmax)
         found[f"weighted softmax, one sample, {design}"] = (weighted.lower.at(2), _softmax)
+        twice = np.array([2, 0, 2])
+        found[f"weighted softmax, a sample twice, {design}"] = (weighted.lower.batch(twice), _softmax)
+        raw = dataclasses.replace(weighted.lower, weights=RAW)
+        found[f"raw softmax, {design}"] = (raw, _softmax)
+        found[f"raw softmax, a sample twice, {design}"] = (raw.batch(twice), _softmax)
+        for name in ("squares", "soft logistic"):
+            for weights in (SampleWeights(), RAW):
+                f = WeightedRows(_loss(name, X, len(X)), weights)
+                label = f"{weights.kind} weights of {name}"
+                formula = functools.partial(_weighted_rows, name)
+                found[f"{label}, {design}"] = (f, formula)
+                found[f"{label}, a row twice, {design}"] = (f.batch(twice), formula)
     X = GENERIC
     found["quadratic"] = (_quadratics(), _quadratic)
     found["quadratic, n = 0"] = (quadratic.objective(ww=np.diag([1.0, 2.0]), n=0), _quadratic)
@@ -446,8 +552,11 @@ def _region(thing: Any, size: str) -> Region:
         w = np.array([1.0, -2.0, 1.5]) * (w_radius + 1)  # away from the kinks
     if isinstance(thing, maps.TanhMap):
         w = w + 3.0 * np.array([2.0, -1.0, 1.0])  # some of its arguments are negative, some not near 0
-    if isinstance(thing, rows.Penalised) and not thing.log and size == "large":
-        lam = lam - 6.0  # a penalty so negative that the most negative eigenvalue is the largest in size
+    raw = getattr(getattr(thing, "weights", None), "kind", "") == "identity"
+    if (raw or (isinstance(thing, rows.Penalised) and not thing.log)) and size == "large":
+        lam = (
+            lam - 6.0
+        )  # weights or a penalty so negative that the most negative eigenvalue is the largest in size
     return Region(lam, w, lam_radius, w_radius)
 
 

@@ -29,6 +29,8 @@ from refimpl.zoo import (
     rows,
     uppers,
 )
+from refimpl.zoo.weighted_rows import WeightedRows
+from refimpl.zoo.weights import SampleWeights
 from tests.zoo_things import THINGS
 
 EPS = 2.0**-52
@@ -168,6 +170,7 @@ def _one(x: float) -> np.ndarray:
 SQUARES = ridge.HalfSquares(np.array([[2.0]]), np.array([1.0]), 1)
 LOGISTIC = logistic.LogisticLoss(np.array([[2.0]]), np.array([1.0]), 1)
 LOGCOSH = uppers.LogCosh(np.array([[2.0]]), np.array([1.0]), 1)
+RAW = SampleWeights("identity")
 AXES = ridge.HalfSquares(np.sqrt(2) * np.eye(2), np.zeros(2), 2)  # XᵀX/N = I
 LOG = log(2 + sqrt(3))  # |σ''| is largest at ±log(2 + √3)
 TANH = atanh(1 / sqrt(3))  # |tanh''| is largest at ±artanh(1/√3)
@@ -176,6 +179,9 @@ WIDE, NARROW = (
     (0.02, 0.02),
 )  # radii: suprema at the boundary, and Lipschitz constants by continuity
 LIPSCHITZ = ["hess_ww_by_lam", "cross_by_w"]
+
+SOFT = logistic.SoftLabelLoss(np.array([[2.0]]), np.array([0.25]), 1)
+TWICE = WeightedRows(SQUARES).batch(np.array([0, 0]))  # one row, drawn twice: its weight is one entry of λ
 
 # of tasks: two classes, one or two examples; terms that cannot be attained together are made small beside the others
 ODDS = log((sqrt(3) + 1) / (sqrt(3) - 1))  # log p/(1 − p) where |p(1 − p)(1 − 2p)| is largest
@@ -239,6 +245,25 @@ ATTAINED: dict[str, tuple[Any, np.ndarray, np.ndarray, tuple[float, float], list
     "log penalty of logistic": (
         _penalised(LOGISTIC, True), _one(-3.0), _one(LOG / 2), NARROW, ["hess_ww_by_w"],
     ),
+    "soft labels": (SOFT, _one(0.0), _one(0.0), WIDE, ["grad_w", "hess_ww", "hess_ww_min"]),
+    "soft labels, curved": (SOFT, _one(0.0), _one(LOG / 2), NARROW, ["hess_ww_by_w"]),
+    "raw weights": (
+        WeightedRows(SQUARES, RAW), _one(1.0), _one(1.0), WIDE,
+        ["grad_w", "hess_ww", "hess_ww_min", "cross", "hess_ww_by_lam", "cross_by_w"],
+    ),
+    "negative weights": (
+        WeightedRows(SQUARES, RAW), _one(-1.0), _one(1.0), WIDE, ["grad_w", "hess_ww", "cross"],
+    ),
+    "raw weights, curved": (WeightedRows(SOFT, RAW), _one(1.0), _one(LOG / 2), NARROW, ["hess_ww_by_w"]),
+    "weights": (
+        WeightedRows(SQUARES), _one(0.0), _one(1.0), WIDE,
+        ["grad_w", "hess_ww", "hess_ww_min", "cross", "hess_ww_by_lam", "cross_by_w"],
+    ),
+    "weights, curved": (WeightedRows(SQUARES), _one(LOG), _one(20.0), NARROW, ["hess_ll", "cross_by_lam"]),
+    "a row drawn twice": (
+        TWICE, _one(0.0), _one(1.0), WIDE, ["grad_w", "hess_ww", "cross", "hess_ww_by_lam", "cross_by_w"],
+    ),
+    "a row drawn twice, curved": (TWICE, _one(LOG), _one(20.0), NARROW, ["hess_ll", "cross_by_lam"]),
     "soft threshold": (
         degenerate.SoftThreshold(0.5, 1), _one(0.0), _one(2.0), WIDE,
         ["grad_w", "hess_ww", "hess_ww_min", "cross", "hess_ll"],

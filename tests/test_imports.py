@@ -21,7 +21,7 @@ CLONE = ROOT.parent
 ROOMS = (
     *("errors", "arrays"),
     *("operators", "affinity", "spaces"),
-    *("bounds", "objective", "rates", "lengths", "masks", "functions"),
+    *("bounds", "objective", "combined", "rates", "lengths", "masks", "functions"),
     *("sets", "problem", "variances", "constants", "checks"),
     *("datasets", "zoo", "networks"),
     *("counting", "solvers", "draws"),

@@ -59,6 +59,7 @@ def test_every_degenerate_case_is_recognised() -> None:
         "non-symmetric": (),
         "kink": ("does not solve the lower level",),
         "not a contraction": ("‖∂_wΦ‖ = 1.5",),
+        "rank changes": ("smallest eigenvalue is 0",),
     }
     for case in degenerate.cases():
         found = case.problem.check(case.lam, case.w)

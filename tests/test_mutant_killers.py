@@ -26,6 +26,8 @@ from refimpl.objective import Map, descent_map
 from refimpl.operators import Operator
 from refimpl.spaces import Bernoulli, estimate
 from refimpl.zoo import quadratic
+from refimpl.zoo.weighted_rows import WeightedRows
+from refimpl.zoo.weights import SampleWeights
 from tests.zoo_things import THINGS
 
 N, FEATURES, CLASSES = 4, 2, 3
@@ -69,8 +71,19 @@ AFFINE = zoo.maps.random(n=2, d=3, seed=43, terms=4).phi
 TANH = zoo.maps.random(n=2, d=3, seed=44, kind="tanh").phi
 RIDGE = zoo.ridge.problem(X, Y, X, Y, per_feature=True)
 LOG_RIDGE = zoo.ridge.problem(X, Y, X, Y, log=True)
+BY_LOSS = zoo.weight_function.problem(
+    X, LABELS, X, LABELS, classes=CLASSES, hidden=2, step=0.75, reg=0.3, seed=46
+)
 CLEANING = zoo.weighted_softmax.problem(X, LABELS, X, LABELS, classes=CLASSES, reg=0.3)
 C, L = RNG.standard_normal((N, 3)), RNG.standard_normal((N, 2))
+RAW, SOFT = SampleWeights("identity"), np.array([0.25, 0.9, 0.5, 0.1])
+
+
+def _soft_losses(w: np.ndarray) -> list[float]:
+    """−y log p − (1 − y) log(1 − p), p = σ(z)."""
+    p = [_sigmoid(z) for z in _scores(w)]
+    return [-y * math.log(q) - (1 - y) * math.log(1 - q) for y, q in zip(SOFT, p, strict=True)]
+
 
 # -- the families of tasks --------------------------------------------------------------------------------
 HIDDEN, LABELLED, POISONED = 2, (3, 1), (2, 0)
@@ -118,6 +131,18 @@ def _poisoned(lam: np.ndarray, w: np.ndarray) -> float:
     return sum(_softmax_losses(w, np.array(noisy))) / N + 0.3 * sum(w * w) / 2
 
 
+def _weighted_by_loss(lam: np.ndarray, w: np.ndarray) -> list[float]:
+    """w − 0.75 ((1/N) Σ V(ℓ_i) ∇ℓ_i + 0.3 w), V = σ(Σ_k c_k tanh(a_k ℓ + b_k) + e)."""
+    a, b, c, e = lam[:2], lam[2:4], lam[4:6], lam[6]
+    step = 0.3 * w
+    for x, label, loss in zip(X, LABELS, _softmax_losses(w), strict=True):
+        p = [math.exp(math.fsum(row * x)) for row in w.reshape(CLASSES, FEATURES)]
+        slope = [(p[k] / math.fsum(p) - (k == label)) * x[j] for k in range(CLASSES) for j in range(FEATURES)]
+        inner = sum(c[k] * math.tanh(a[k] * loss + b[k]) for k in range(2)) + e
+        step = step + _sigmoid(inner) * np.array(slope) / N
+    return list(w - 0.75 * step)
+
+
 def _biased(samples: np.ndarray, strength: float, lam: np.ndarray, w: np.ndarray) -> float:
     tasks = []
     for x, y, own in zip(samples, TASK_LABELS, w.reshape(2, -1), strict=True):
@@ -160,6 +185,7 @@ DEFINITIONS: dict[str, tuple[Any, Callable[[np.ndarray, np.ndarray], Any]]] = {
         lambda lam, w: sum(math.log(math.cosh(z - y)) for z, y in zip(_scores(w), Y, strict=True)) / N,
     ),
     "cross entropy": (CLEANING.upper, lambda lam, w: sum(_softmax_losses(w)) / N),
+    "weight function": (BY_LOSS.phi, _weighted_by_loss),
     "weighted softmax": (
         CLEANING.lower,
         lambda lam, w: (
@@ -167,6 +193,23 @@ DEFINITIONS: dict[str, tuple[Any, Callable[[np.ndarray, np.ndarray], Any]]] = {
             + 0.3 * sum(w * w) / 2
         ),
     ),
+    "raw softmax": (
+        dataclasses.replace(CLEANING.lower, weights=RAW),
+        lambda lam, w: (
+            sum(a * loss for a, loss in zip(lam, _softmax_losses(w), strict=True)) / N + 0.3 * sum(w * w) / 2
+        ),
+    ),
+    "weighted squares": (
+        WeightedRows(zoo.ridge.HalfSquares(X, Y, N)),
+        lambda lam, w: (
+            sum(_sigmoid(a) * (z - y) ** 2 for a, z, y in zip(lam, _scores(w), Y, strict=True)) / (2 * N)
+        ),
+    ),
+    "raw logistic": (
+        WeightedRows(zoo.logistic.SoftLabelLoss(X, SOFT, N), RAW),
+        lambda lam, w: sum(a * b for a, b in zip(lam, _soft_losses(w), strict=True)) / N,
+    ),
+    "soft labels": (zoo.logistic.SoftLabelLoss(X, SOFT, 1), lambda lam, w: sum(_soft_losses(w)) / N),
     "soft threshold": (
         zoo.degenerate.SoftThreshold(0.75, 3),
         lambda lam, w: sum((w - lam) ** 2) / 2 + 0.75 * sum(abs(w)),
@@ -259,7 +302,7 @@ def test_the_matrix_of_a_term_agrees_with_its_products(name: str) -> None:
             assert np.abs(y @ dense - operator.T @ y).max(initial=0.0) <= allowed, quantity
 
 
-@pytest.mark.parametrize("name", ["cross entropy", "weighted softmax"])
+@pytest.mark.parametrize("name", ["cross entropy", "weighted softmax", "raw softmax"])
 def test_the_assembled_hessian_is_symmetric_to_the_last_bit(name: str) -> None:
     # kills: one triangle's rounding for both
     thing = DEFINITIONS[name][0]

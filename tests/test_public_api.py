@@ -22,16 +22,17 @@ PINNED = {
         "solvers", "spaces", "training", "zoo",
     },
     "refimpl.algorithms": {
-        "ALSET", "ALSETDagger", "AdjointState", "Algorithm", "AmIGO", "BSA", "BSGM", "Diverged", "DropoutFSLA",
-        "FSLA", "FSLAState", "FixedLambda", "Joint", "MRBO", "Run", "SMB", "STABLE", "STABLEVR", "SUSTAIN",
-        "SaBiAdam", "State", "StocBiO", "TTSA", "VRBO", "VRSaBiAdam", "WholeState", "fixed_lambda",
-        "hessian_batches", "mean_square_mapping", "neumann_terms", "projected", "run", "storm", "storm_moments",
-        "table", "whole_state",
+        "ALSET", "ALSETDagger", "AdjointState", "Algorithm", "AmIGO", "AugmentedLagrangianMethod", "BSA", "BSGM",
+        "Diverged", "DropoutFSLA", "FSLA", "FSLAState", "FixedLambda", "Improved", "ImprovedState", "Joint", "L2RW",
+        "MRBO", "MetaWeightNet", "Penalty", "Run", "SMB", "STABLE", "STABLEVR", "SUSTAIN", "SaBiAdam", "State",
+        "StocBiO", "TTSA", "VRBO", "VRSaBiAdam", "WholeState", "fixed_lambda", "hessian_batches", "mean_square_mapping",
+        "neumann_terms", "projected", "run", "storm", "storm_moments", "table", "whole_state",
     },
     "refimpl.approximate": {
-        "Approximation", "HessianInverse", "ProductNeumann", "SID", "SIDEstimate", "SIDMoments", "SIDRun",
-        "SampledHypergradient", "StochasticIteration", "SumNeumann", "forward", "implicit", "linear_curve",
-        "lower_curve", "one_step", "reverse", "sid_moments", "truncated",
+        "Approximation", "HessianInverse", "InnerDescent", "InnerGaussNewton", "ProductNeumann", "SID", "SIDEstimate",
+        "SIDMoments", "SIDRun", "SampledHypergradient", "StochasticIteration", "SumNeumann", "augmented_lagrangian",
+        "forward", "implicit", "linear_curve", "lower_curve", "one_step", "penalty", "reverse", "sid_moments",
+        "tikhonov", "truncated",
     },
     "refimpl.arrays": {"Backend", "Factor", "backend", "factor", "factor_spd", "solve_spd", "to_numpy"},
     "refimpl.curvature": {
@@ -45,8 +46,9 @@ PINNED = {
         "load_idx", "load_svhn", "rotate_classes", "split_classes", "translation", "Translation",
     },
     "refimpl.exact": {
-        "Certificate", "Enclosure", "Hypergradient", "LowerSolution", "adjoint", "certify", "enclose",
-        "exact_hypergradient", "hyperobjective_hessian", "solution_jacobian", "solve_lower",
+        "Certificate", "Enclosure", "Hypergradient", "ImprovedHypergradient", "LowerSolution", "SimpleSolution",
+        "adjoint", "certify", "enclose", "exact_hypergradient", "hyperobjective_hessian", "improved_hypergradient",
+        "solution_jacobian", "solve_lower", "solve_simple",
     },
     "refimpl.masks": {"Dropout", "MAX_MASKS", "Masked", "dropout"},
     "refimpl.moments": {
@@ -60,9 +62,9 @@ PINNED = {
     },
     "refimpl.sets": {"Ball", "BallInBox", "Blocks", "Box", "ConvexSet", "Rows", "SpectralBall", "gradient_mapping"},
     "refimpl.solvers": {
-        "Cholesky", "ConjugateGradient", "FixedPoint", "FixedPointAdjoint", "GradientDescent", "HeavyBall",
-        "IdentityStart", "LU", "LinearSolution", "LinearSolver", "LowerSolver", "Neumann", "Newton", "NewtonCG",
-        "NormalCG", "Run",
+        "Averaging", "BiGSAM", "Cholesky", "ConjugateGradient", "FixedPoint", "FixedPointAdjoint", "GradientDescent",
+        "HeavyBall", "IdentityStart", "LU", "LinearSolution", "LinearSolver", "LowerSolver", "Neumann", "Newton",
+        "NewtonCG", "NormalCG", "Projection", "Proximal", "Run", "SoftThreshold", "contraction_of",
     },
     "refimpl.spaces": {
         "Bernoulli", "CHUNK", "Estimate", "Indices", "Minibatch", "Product", "Repeated", "Space", "covariance",
@@ -73,8 +75,8 @@ PINNED = {
         "Nesterov", "NesterovState", "Noise", "Optimiser", "Run", "State", "gaussian", "train",
     },
     "refimpl.zoo": {
-        "biased", "degenerate", "equilibrium", "logistic", "maps", "poisoning", "quadratic", "ridge", "uppers",
-        "weighted_softmax",
+        "biased", "degenerate", "equilibrium", "logistic", "maps", "overparametrised", "poisoning", "quadratic",
+        "ridge", "uppers", "weight_function", "weighted_softmax",
     },
 }  # fmt: skip
 

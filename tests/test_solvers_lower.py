@@ -80,7 +80,7 @@ def test_heavy_ball_is_its_recursion_exactly():
 def test_heavy_balls_jacobian_of_both_halves():
     # kills: every heavy-ball-jacobian-, -transpose-, -lambda- mutant
     for problem in (QUADRATIC, LOGISTIC):
-        pair = solvers.HeavyBall(1, 0.2, 0.3).map(problem, problem.start(), problem.w(None))
+        pair = solvers.HeavyBall(1, 0.2, 0.3).map(problem, problem.start(), problem.w(None), 1)
         channels = {row.channel for row in check_derivatives(pair)}
         assert {"autograd", "complex step", "adjoint"} <= channels
     skewed = solvers.descent.HeavyBallMap(TANH.phi, 0.3)  # kills: heavy-ball-not-transposed
@@ -100,7 +100,7 @@ def test_predicted_rates_of_gradient_descent_and_heavy_ball():
         assert_rounded(distances, q ** np.arange(21), terms=10.0, count=20 * D)
     root = np.sqrt(KAPPA)
     beta = ((root - 1) / (root + 1)) ** 2
-    polyak = solvers.HeavyBall(1, 4 / (root + 1) ** 2, beta).map(QUADRATIC, lam, w_star)
+    polyak = solvers.HeavyBall(1, 4 / (root + 1) ** 2, beta).map(QUADRATIC, lam, w_star, 1)
     moduli = np.abs(np.linalg.eigvals(polyak.d_w(lam, np.concatenate([w_star, w_star])).dense()))
     # the extreme eigenvalues are double: they move by the square root of rounding
     assert moduli.max() <= np.sqrt(beta) + np.sqrt(10 * 2 * D * EPS["float64"])
@@ -234,7 +234,7 @@ def test_refusals_name_what_to_use():
     with pytest.raises(BadInput, match="step must be positive"):
         solvers.GradientDescent(1, -0.1).run(QUADRATIC, lam, w0)
     with pytest.raises(BadInput, match="third derivatives"):
-        solvers.Newton().map(QUADRATIC, lam, w0)
+        solvers.Newton().map(QUADRATIC, lam, w0, 1)
     with pytest.raises(BadInput, match="pass step"):
         solvers.GradientDescent(1).run(QUADRATIC, np.stack([lam, lam]), w0)
     indefinite = ri.zoo.degenerate.indefinite_hessian().problem

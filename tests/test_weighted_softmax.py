@@ -15,10 +15,11 @@ import refimpl as ri
 from refimpl.arrays import Backend, to_numpy
 from refimpl.checks import check_derivatives
 from refimpl.constants import Region
-from refimpl.errors import BadInput
+from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.zoo import weighted_softmax
 from refimpl.zoo.softmax import SoftmaxLoss, one_hot
 from refimpl.zoo.weighted_softmax import WeightedSoftmax
+from refimpl.zoo.weights import SampleWeights
 from tests.backends import Place, everywhere, on_cpu, round_trip
 from tests.rounding import EPS, assert_rounded
 from tests.zoo_things import point, quantities
@@ -27,19 +28,31 @@ N, FEATURES, CLASSES, REG = 5, 3, 4, 0.25
 SEPARATE = 40.0  # a difference of scores at which p is one-hot: exp(−40) < eps
 
 
-def _problem(seed: int = 0, rows: int = N) -> Any:
+def _problem(seed: int = 0, rows: int = N, **options: Any) -> Any:
     rng = np.random.default_rng(seed)
     return weighted_softmax.problem(
         rng.standard_normal((rows, FEATURES)),
         rng.integers(0, CLASSES, rows),
         rng.standard_normal((rows + 1, FEATURES)),
         rng.integers(0, CLASSES, rows + 1),
-        classes=CLASSES,
-        reg=REG,
+        **{"classes": CLASSES, "reg": REG, **options},
     )
 
 
+def _raw() -> Any:
+    return _problem(weights="identity").lower
+
+
+def _flat(seed: int = 0, **options: Any) -> Any:
+    """Without a ridge, and with smooth labels."""
+    return _problem(seed, **{"reg": 0.0, "singular": True, "reg_upper": 0.5, "smoothing": 0.4, **options})
+
+
 THINGS = {
+    "raw": _raw,
+    "raw, a sample twice": lambda: _raw().batch(np.array([2, 0, 2])),
+    "a sample twice": lambda: _problem().lower.batch(np.array([2, 0, 2])),
+    "no ridge": lambda: _flat().lower,
     "lower": lambda: _problem().lower,
     "upper": lambda: _problem().upper,
     "one sample": lambda: _problem(rows=1).lower,
@@ -56,14 +69,16 @@ def _by_definition(f: Any, lam: np.ndarray, w: np.ndarray) -> dict[str, np.ndarr
     value, grad_lam, grad_w = f.reg * float(w @ w) / 2, np.zeros(n), f.reg * w
     hess, cross = f.reg * np.eye(d), np.zeros((n, d))
     for i in range(rows):
-        x, label = f.X[i], int(np.argmax(f.y[:, i]))
+        x, share = f.X[i], f.y[:, i]
         scores = [float(W[k] @ x) for k in range(CLASSES)]
         total = math.fsum(math.exp(s) for s in scores)
         p = np.array([math.exp(s) / total for s in scores])
-        loss = math.log(total) - scores[label]
+        loss = math.fsum(a * (math.log(total) - b) for a, b in zip(share, scores, strict=True))
         s = 1 / (1 + math.exp(-lam[i])) if weighted else 1.0
         slope = s * (1 - s) if weighted else 0.0
-        e = p - np.eye(CLASSES)[label]
+        if weighted and f.weights.kind == "identity":
+            s, slope = lam[i], 1.0
+        e = p - share
         value += s * loss / rows
         grad_w = grad_w + s * np.kron(e, x) / rows
         hess = hess + s * np.kron(np.diag(p) - np.outer(p, p), np.outer(x, x)) / rows
@@ -79,7 +94,7 @@ def _size(f: Any, lam: np.ndarray, w: np.ndarray) -> float:
     return length**2 * (1 + float(np.linalg.norm(w))) + float(np.linalg.norm(w)) ** 2 + math.log(CLASSES)
 
 
-@pytest.mark.parametrize("name", ["lower", "upper", "one sample"])
+@pytest.mark.parametrize("name", ["lower", "upper", "one sample", "raw", "no ridge"])
 @everywhere
 @pytest.mark.parametrize("lead", [((), ()), ((2, 1), (3,)), ((3,), (3,)), ((), (2,)), ((2,), ())], ids=str)
 def test_every_quantity_is_the_definition(name: str, place: Place, lead: tuple[Any, Any]) -> None:
@@ -114,7 +129,7 @@ def test_every_derivative_agrees_through_two_channels(name: str, place: Place, s
 
 
 # -- the finite sum -----------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["lower", "upper"])
+@pytest.mark.parametrize("name", ["lower", "upper", "raw", "raw, a sample twice"])
 @everywhere
 def test_the_samples_average_to_the_whole(name: str, place: Place) -> None:
     # kills: the ridge counted N times, σ(λ_0) for σ(λ_i) after at(i), the sample's axis behind λ's
@@ -216,8 +231,9 @@ def test_layouts_for_users() -> None:
     assert_rounded(f.losses(w), losses, terms=_size(f, np.zeros(N), w), count=f.d)
 
 
-def test_the_dense_hessian_is_symmetric_to_the_last_bit() -> None:
-    f = _problem().lower
+@pytest.mark.parametrize("name", ["lower", "raw"])
+def test_the_dense_hessian_is_symmetric_to_the_last_bit(name: str) -> None:
+    f = THINGS[name]()
     dense = f.hess_ww(*point(f, 12)).dense()
     assert np.array_equal(dense, dense.T)
 
@@ -291,7 +307,7 @@ def _rounded(f: Any, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.n
     return 10 * (f.d + f.n + f.count) * EPS["float64"] * _size(f, *a) / (divided or math.inf)
 
 
-KINDS = ["lower", "upper", "one sample", "a sample's term"]
+KINDS = ["lower", "upper", "one sample", "a sample's term", "a sample twice", "raw", "raw, a sample twice"]
 NAMES = [
     "grad_w", "hess_ww", "cross", "hess_ll", "hess_ww_by_w", "hess_ww_by_lam", "cross_by_w", "cross_by_lam"
 ]  # fmt: skip
@@ -330,10 +346,13 @@ def test_no_constant_is_exceeded(kind: str, name: str, data: st.DataObject) -> N
     assert smallest >= bounds.hess_ww_min - _rounded(f, a, b, "hess_ww")
 
 
-def _attaining(name: str, h: float) -> tuple[WeightedSoftmax, Any, Any]:
-    """One sample, two classes and two points at distance h where the constant is attained, as h → 0."""
+def _attaining(name: str, h: float, times: int) -> tuple[WeightedSoftmax, Any, Any]:
+    """One sample, two classes and two points at distance h where the constant is attained, as h → 0.
+
+    Drawn ``times`` times it is the same function, with one entry of λ for several samples.
+    """
     x = np.array([[1.5, 2.0]])
-    f = WeightedSoftmax(x, one_hot([0], 2), 0.0, 1)
+    f = WeightedSoftmax(x, one_hot([0], 2), 0.0, 1).batch(np.zeros(times, dtype=int))
     along = np.array([1.0, -1.0]) @ np.kron(np.eye(2), x) / _norm(x) / math.sqrt(2)  # unit, moves z_0 − z_1
     per = math.sqrt(2) * _norm(x)  # by which a unit step along it moves z_0 − z_1
     even, wrong = 0 * along, -SEPARATE / per * along  # p = (½, ½), and p one-hot at the wrong class
@@ -355,12 +374,13 @@ def _attaining(name: str, h: float) -> tuple[WeightedSoftmax, Any, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("times", [1, 3])
 @settings(max_examples=20)
 @given(exponent=st.integers(6, 14))
-def test_every_constant_is_attained(name: str, exponent: int) -> None:
+def test_every_constant_is_attained(name: str, times: int, exponent: int) -> None:
     """A constant lowered by 10 % would be refuted: the worst ratio is 1 up to the step and rounding."""
-    # kills: a constant that is only valid because it is too large
-    f, a, b = _attaining(name, 2.0**-exponent)
+    # kills: a constant that is only valid because it is too large; a sample drawn twice whose λ counts once
+    f, a, b = _attaining(name, 2.0**-exponent, times)
     constant = getattr(f.bounds(Region(*a)), name)
     measured = _ratios(f, a, b)[name]
     assert measured <= constant + 2.0**-exponent * _size(f, *b) + _rounded(f, a, b, name)  # b is just outside
@@ -375,6 +395,49 @@ def test_the_smallest_eigenvalue_is_the_ridge() -> None:
     product = f.hess_ww(lam, w) @ shift
     assert_rounded(product, REG * shift, terms=_size(f, lam, w) * _norm(shift), count=f.d + N)
     assert f.bounds(Region(lam, w, 1.0, 1.0)).hess_ww_min == REG
+
+
+def test_a_negative_weight_lowers_the_spectrum() -> None:
+    """Attained at p = (½, ½): the Hessian of a loss of weight −1 has the eigenvalue −½‖x‖² beside the ridge."""
+    # kills: the ridge as the smallest eigenvalue whatever the weights are, |λ| for λ
+    x = np.array([[1.5, 2.0]])
+    f = WeightedSoftmax(x, one_hot([0], 2), REG, 1, weights=SampleWeights("identity"))
+    found = f.bounds(Region(np.array([-0.75]), np.zeros(4), 0.25, 1.0))
+    values = np.linalg.eigvalsh(f.hess_ww(np.array([-1.0]), np.zeros(4)).dense())
+    assert_rounded(found.hess_ww_min, values[0], terms=float(x[0] @ x[0]), count=4)
+    assert_rounded(found.hess_ww_min, REG - float(x[0] @ x[0]) / 2, terms=float(x[0] @ x[0]), count=4)
+    assert_rounded(found.hess_ww, -values[0], terms=float(x[0] @ x[0]), count=4)
+
+
+def test_raw_weights_are_a_set_and_start_where_sigmoids_do() -> None:
+    plain, raw, flat = _problem(), _problem(weights="identity"), _flat(weights="identity")
+    assert raw.lower.weights.value(raw.start()).tolist() == plain.lower.weights.value(plain.start()).tolist()
+    assert plain.domain is None
+    assert raw.lam(np.zeros(N)).tolist() == [0.0] * N  # no weight at all leaves the ridge
+    for problem, lam in ((raw, -1.0), (flat, 0.0)):
+        with pytest.raises(HypothesisViolated, match="outside"):
+            problem.lam(np.full(N, lam))
+
+
+def test_without_a_ridge_the_null_space_is_known() -> None:
+    """Equal shifts of all classes, and rows in null(X): they leave every score's differences as they are."""
+    # kills: a ridge that stays, smoothing of the validation labels, a ridge of F left out
+    f, upper = _flat(rows=2).lower, _flat(rows=2).upper
+    lam, w = point(f, 17)
+    _, values, right = np.linalg.svd(f.X)
+    null = right[values.size :]  # FEATURES − 2 of them
+    shifts = np.kron(np.ones(CLASSES), np.eye(FEATURES))
+    flat = np.stack([*shifts, *(np.kron(e, row) for e in np.eye(CLASSES) for row in null)])
+    H = f.hess_ww(lam, w).dense()
+    found = np.linalg.eigvalsh(H)
+    known = np.linalg.matrix_rank(flat)
+    assert known == FEATURES + (CLASSES - 1) * len(null)
+    assert_rounded(H @ flat.T, 0 * H @ flat.T, terms=_size(f, lam, w) * _norm(flat), count=f.d + f.count)
+    assert found[known] > found[-1] * 2.0**-20  # and no other direction is flat
+    labels = np.argmax(_problem(rows=2).lower.y, axis=0)
+    assert_rounded(f.y, 0.6 * one_hot(labels, CLASSES) + 0.1, terms=1.0, count=2)
+    assert set(upper.y.ravel()) == {0.0, 1.0}
+    assert float(upper.reg) == 0.5
 
 
 def test_constants_are_for_one_data_set() -> None:
@@ -459,6 +522,12 @@ BAD = {
     "no ridge": ({"reg": 0.0}, "reg = 0.0"),
     "a negative ridge": ({"reg": -1.0}, "reg = -1.0"),
     "no number for a ridge": ({"reg": np.nan}, "reg = nan"),
+    "other weights": ({"weights": "softmax"}, "'softmax'"),
+    "singular, with a ridge": ({"singular": True, "reg_upper": 0.1, "smoothing": 0.1}, "reg = 0.1"),
+    "singular, no ridge above": ({"singular": True, "reg": 0, "smoothing": 0.1}, "reg_upper = 0.0"),
+    "singular, certain labels": ({"singular": True, "reg": 0, "reg_upper": 0.1}, "smoothing = 0.0"),
+    "too smooth": ({"smoothing": 1.0}, "smoothing = 1.0"),
+    "a negative ridge above": ({"reg_upper": -1.0}, "reg_upper = -1.0"),
 }
 BAD_DIGITS = {
     "too many": ({"train": 1000, "validation": 1000}, "1000 + 1000 of 1797"),

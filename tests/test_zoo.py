@@ -17,8 +17,9 @@ from refimpl.errors import BadInput
 from refimpl.objective import Map
 from refimpl.spaces import expect
 from refimpl.zoo import degenerate, logistic, maps, ridge, rows, uppers
+from refimpl.zoo.weighted_rows import WeightedRows
 from tests.backends import Place, everywhere, on_cpu
-from tests.zoo_things import COMPARES, POLYNOMIAL, ROWS, THINGS, data, point, quantities, rounding
+from tests.zoo_things import COMPARES, POLYNOMIAL, ROWS, THINGS, data, flat, point, quantities, rounding
 
 every_family = pytest.mark.parametrize("name", THINGS)
 
@@ -119,7 +120,7 @@ def _stacked(things: list[Any]) -> Any:
     first = things[0]
     arrays = [k for k, x in vars(first).items() if isinstance(x, np.ndarray)]
     fields = {k: np.stack([getattr(thing, k) for thing in things]) for k in arrays}
-    if isinstance(first, rows.Penalised):
+    if isinstance(first, rows.Penalised | WeightedRows):
         fields["data"] = _stacked([thing.data for thing in things])
     return dataclasses.replace(first, **fields)
 
@@ -127,6 +128,7 @@ def _stacked(things: list[Any]) -> Any:
 MANY: dict[str, Callable[[int], Any]] = {
     "ridge": lambda seed: ridge.random(d=4, seed=seed, per_feature=True).lower,
     "logistic": lambda seed: logistic.random(d=4, seed=seed, rows=9).lower,
+    "weighted logistic": lambda seed: flat(seed=seed, loss="logistic", weights="identity").lower,
     "log-cosh": lambda seed: uppers.log_cosh(*data(seed), n=2),
     "linear": lambda seed: uppers.linear(data(seed)[0], l=data(seed, 2)[0]),
     "affine map": lambda seed: maps.random(n=3, d=4, seed=seed, terms=5).phi,

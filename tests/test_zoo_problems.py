@@ -216,11 +216,14 @@ def test_each_degenerate_case_has_its_label_and_reason() -> None:
         "non-symmetric",
         "kink",
         "not a contraction",
+        "rank changes",
     ]
     assert all(len(case.reason) > 40 for case in found)
 
 
-@pytest.mark.parametrize("make", [degenerate.singular_hessian, degenerate.indefinite_hessian])
+@pytest.mark.parametrize(
+    "make", [degenerate.singular_hessian, degenerate.indefinite_hessian, degenerate.rank_changes]
+)
 def test_no_minimiser_no_hypergradient(make: Callable[[], degenerate.Case]) -> None:
     case = make()
     assert not case.problem.residual(case.lam, case.w).any()

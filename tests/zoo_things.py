@@ -16,11 +16,13 @@ from refimpl.zoo import (
     equilibrium,
     logistic,
     maps,
+    overparametrised,
     poisoning,
     quadratic,
     ridge,
     rows,
     uppers,
+    weight_function,
 )
 
 EPS = 2.0**-52
@@ -53,9 +55,20 @@ def poisoned() -> Any:
     return poisoning.problem(X, y, X[:3] + 1, y[:3], classes=3, poisoned=[1, 4], reg=0.1)
 
 
+def weighted_by_loss() -> Any:
+    X, _ = data(28, 2)
+    y = np.arange(ROWS) % 3
+    return weight_function.problem(X, y, X + 1, y, classes=3, hidden=2, step=0.5, reg=0.1, seed=29)
+
+
 def biased_problem() -> Any:
     X, y = np.stack([data(seed, 3)[0] for seed in (19, 20)]), np.tile(np.arange(ROWS) % 3, (2, 1))
     return biased.problem(Episode(X, y, X + 1, y), ways=3, strength=0.5)
+
+
+def flat(**options: Any) -> Any:
+    """Weighted rows of rank 2 in four unknowns."""
+    return overparametrised.random(d=4, rank=2, rows=5, **options)
 
 
 THINGS: dict[str, Callable[[], Any]] = {
@@ -69,6 +82,13 @@ THINGS: dict[str, Callable[[], Any]] = {
     "logistic": lambda: logistic.random(d=4, seed=8).lower,
     "logistic per feature": lambda: logistic.random(d=4, seed=9, per_feature=True).lower,
     "logistic validation": lambda: logistic.random(d=4, seed=10).upper,
+    "weighted squares": lambda: flat(seed=21).lower,
+    "weighted squares, raw": lambda: flat(seed=22, weights="identity").lower,
+    "weighted logistic": lambda: flat(seed=23, loss="logistic").lower,
+    "weighted logistic, raw": lambda: flat(seed=24, loss="logistic", weights="identity").lower,
+    "a row twice": lambda: flat(seed=25, weights="identity").lower.batch(np.array([3, 1, 3])),
+    "soft labels": lambda: flat(seed=26, loss="logistic").lower.data,
+    "singular quadratic": lambda: quadratic.singular(n=3, d=5, rank=2, seed=27).lower,
     "linear": lambda: uppers.linear(data(12)[0], l=data(13, 2)[0]),
     "linear, n = 0": lambda: uppers.linear(data(12)[0]),
     "log-cosh": lambda: upper(uppers.log_cosh, 3),
@@ -81,6 +101,7 @@ THINGS: dict[str, Callable[[], Any]] = {
     "bent line": lambda: maps.bent_line(0.5, 0.75).phi,
     "equilibrium map": lambda: equilibrium_problem(graph=False).phi,
     "graph map": lambda: equilibrium_problem(graph=True).phi,
+    "weight function": lambda: weighted_by_loss().phi,
     "readout": lambda: equilibrium_problem(graph=False).upper,
     "readout, two labels": lambda: equilibrium_problem(graph=True).upper,
     "poisoned": lambda: poisoned().lower,
@@ -91,6 +112,7 @@ THINGS: dict[str, Callable[[], Any]] = {
 }
 POLYNOMIAL = {
     "quadratic", "ridge.penalty", "ridge.penalty per feature", "ridge, one weight", "ridge validation",
+    "weighted squares, raw", "a row twice", "singular quadratic",
     "linear", "linear, n = 0", "affine map", "line", "bent line", "soft threshold",
 }  # fmt: skip
 COMPARES = {"soft threshold"}  # decides a sign: refused over balls, where it may not be decided

@@ -21,8 +21,12 @@ from refimpl.algorithms.huang2021vrsabiadam import VRSaBiAdam as VRSaBiAdam
 from refimpl.algorithms.ji2021stocbio import StocBiO as StocBiO
 from refimpl.algorithms.ji2021stocbio import hessian_batches as hessian_batches
 from refimpl.algorithms.khanduri2021sustain import SUSTAIN as SUSTAIN
+from refimpl.algorithms.li2020improved import Improved as Improved
+from refimpl.algorithms.li2020improved import ImprovedState as ImprovedState
 from refimpl.algorithms.li2022fsla import FSLA as FSLA
 from refimpl.algorithms.li2022fsla import FSLAState as FSLAState
+from refimpl.algorithms.mehra2019penalty import AugmentedLagrangianMethod as AugmentedLagrangianMethod
+from refimpl.algorithms.mehra2019penalty import Penalty as Penalty
 from refimpl.algorithms.protocol import AdjointState as AdjointState
 from refimpl.algorithms.protocol import Algorithm as Algorithm
 from refimpl.algorithms.protocol import Diverged as Diverged
@@ -30,6 +34,8 @@ from refimpl.algorithms.protocol import Run as Run
 from refimpl.algorithms.protocol import State as State
 from refimpl.algorithms.protocol import projected as projected
 from refimpl.algorithms.protocol import run as run
+from refimpl.algorithms.ren2018l2rw import L2RW as L2RW
+from refimpl.algorithms.shu2019metaweightnet import MetaWeightNet as MetaWeightNet
 from refimpl.algorithms.storm import storm as storm
 from refimpl.algorithms.storm import storm_moments as storm_moments
 from refimpl.algorithms.table import table as table

@@ -84,7 +84,7 @@ class Algorithm(ABC):
     an ``init`` of its own where its state has more than λ and w.
 
     Only ``table`` reads source, warm_start (does it keep w, does it keep v, from one λ to the next?) and linear_system:
-    ∂_w rᵀ v = ∇_wF by "product", "sum" (unless told otherwise), "steps", "inversion", "SID".
+    ∂_w rᵀ v = ∇_wF by "product", "sum" (unless told otherwise), "steps", "inversion", "SID"; "none": it solves none.
     """
 
     source: ClassVar[str]
@@ -307,7 +307,9 @@ def _require_finite(problem: Problem, x: Array, where: str) -> None:
     try:
         require_finite(problem.backend, x, where)
     except NotConverged as e:
-        raise Diverged(e.what, measured=e.measured, required=e.required, advice="take shorter steps") from None
+        raise Diverged(
+            e.what, measured=e.measured, required=e.required, advice="take shorter steps"
+        ) from None
 
 
 def projected(problem: Problem, lam: Array) -> Array:

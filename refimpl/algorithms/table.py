@@ -27,7 +27,7 @@ class Row:
 
 
 def table() -> tuple[Row, ...]:
-    """A row for every algorithm that ``refimpl.algorithms`` exports, by source.
+    """A row for every algorithm that ``refimpl.algorithms`` exports and that solves a linear system, by source.
 
     >>> [row.linear_system for row in table() if row.name == "BSGM"]
     ['SID']
@@ -35,7 +35,7 @@ def table() -> tuple[Row, ...]:
     import refimpl.algorithms  # here: it may export this module's names
 
     kinds = (x for x in vars(refimpl.algorithms).values() if isinstance(x, type) and issubclass(x, Algorithm))
-    rows = (_row(kind) for kind in kinds if not inspect.isabstract(kind))
+    rows = (_row(kind) for kind in kinds if not inspect.isabstract(kind) and kind.linear_system != "none")
     return tuple(sorted(rows, key=lambda row: (row.source, row.name)))
 
 

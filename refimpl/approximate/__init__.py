@@ -5,6 +5,11 @@ from refimpl.approximate.inverse import HessianInverse as HessianInverse
 from refimpl.approximate.inverse import ProductNeumann as ProductNeumann
 from refimpl.approximate.inverse import SumNeumann as SumNeumann
 from refimpl.approximate.iteration import StochasticIteration as StochasticIteration
+from refimpl.approximate.penalty import InnerDescent as InnerDescent
+from refimpl.approximate.penalty import InnerGaussNewton as InnerGaussNewton
+from refimpl.approximate.penalty import augmented_lagrangian as augmented_lagrangian
+from refimpl.approximate.penalty import penalty as penalty
+from refimpl.approximate.penalty import tikhonov as tikhonov
 from refimpl.approximate.result import Approximation as Approximation
 from refimpl.approximate.sampled import SampledHypergradient as SampledHypergradient
 from refimpl.approximate.sid_moments import SIDMoments as SIDMoments

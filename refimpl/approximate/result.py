@@ -10,6 +10,7 @@ import numpy as np
 
 from refimpl.arrays import to_numpy
 from refimpl.arrays.backend import Array
+from refimpl.counting import uncounted
 from refimpl.errors import BadInput
 from refimpl.exact import Hypergradient
 from refimpl.objective import Map
@@ -47,7 +48,8 @@ def finished(
     adjoint_residual: Array | None = None,
     curve: Array | None = None,
 ) -> Approximation:
-    """The result with its residuals; ``problem`` is the uncounted one, so that reporting costs no calls."""
+    """The result with its residuals, which cost no calls, not even where the caller counts ``problem``'s."""
+    problem = problem.with_level(uncounted(problem.level))
     return Approximation(
         value=value,
         w=w,

@@ -19,6 +19,7 @@ from refimpl.approximate.result import (
 from refimpl.arrays.backend import Array
 from refimpl.counting import counted
 from refimpl.errors import BadInput
+from refimpl.operators import Operator
 from refimpl.problem import Problem
 from refimpl.solvers.lower import (
     Iteration,
@@ -67,7 +68,7 @@ def _backward(
     require_solvers(lower, LowerSolver)
     lower = lower.prepared(problem, lam, w0)
     watched, tally = counted(problem)
-    step = lower.map(watched, lam, w0)  # refuses solvers whose step is no differentiable map
+    lower.map(watched, lam, w0, 1)  # refuses solvers whose step is no differentiable map
     assert isinstance(lower, Iteration)
     run = lower.run(watched, lam, w0, keep=last)
     if last is not None and last > run.steps:
@@ -81,7 +82,8 @@ def _backward(
     cotangent = _pad(problem, watched.upper.grad_w(lam, w), states[-1].shape[-1])
     value = watched.upper.grad_lam(lam, w)
     values = [value]
-    for state in reversed(states[:-1]):
+    for k, state in zip(range(run.steps, 0, -1), reversed(states[:-1]), strict=False):  # the last ones
+        step = lower.map(watched, lam, w0, k)
         value = value + step.d_lam(lam, state).T @ cotangent
         cotangent = step.d_w(lam, state).T @ cotangent
         values.append(value)
@@ -105,16 +107,22 @@ def forward(
     require_solvers(lower, LowerSolver)
     lower = lower.prepared(problem, lam, w0)
     watched, tally = counted(problem)
-    step = lower.map(watched, lam, w0)
+    step = lower.map(watched, lam, w0, 1)
     assert isinstance(lower, Iteration)
     B = problem.backend
     state = lower.lift(w0, problem)
     # row j of Z is ∂s_t/∂λ_j: the n directions are a leading axis in front of all others
     ones = (1,) * max(lam.ndim - 1, w0.ndim - 1, step.lead)
     jacobian = B.zeros((problem.n, *ones, problem.d))
+
+    def columns_first(a: Operator) -> Array:
+        columns = B.moveaxis(
+            a.dense(), -1, 0
+        )  # with fewer leading axes than the state's where the step has fewer
+        return B.reshape(columns, (problem.n, *ones[columns.ndim - 2 :], *columns.shape[1:]))
+
     if start is not None:
-        at_start = B.moveaxis(start.d_lam(lam, 0 * w0).dense(), -1, 0)
-        jacobian = jacobian + (at_start if at_start.ndim > 2 else B.reshape(at_start, jacobian.shape))
+        jacobian = jacobian + columns_first(start.d_lam(lam, 0 * w0))
     jacobian = lower.lift(jacobian, problem)
     values = []
 
@@ -124,13 +132,11 @@ def forward(
         return problem.upper.grad_lam(lam, w) + B.moveaxis(through, 0, -1)
 
     with overflow_allowed():
-        for _ in range(lower.steps):
+        for k in range(1, lower.steps + 1):
+            step = lower.map(watched, lam, w0, k)
             if exact is not None:
                 values.append(assembled(state, jacobian))
-            at_step = B.moveaxis(step.d_lam(lam, state).dense(), -1, 0)
-            at_step = (
-                at_step if at_step.ndim > 2 else B.reshape(at_step, (problem.n, *ones, at_step.shape[-1]))
-            )
+            at_step = columns_first(step.d_lam(lam, state))
             jacobian = step.d_w(lam, state) @ jacobian + at_step
             state = step.value(lam, state)
         value = assembled(state, jacobian)

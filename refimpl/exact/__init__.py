@@ -9,5 +9,9 @@ from refimpl.exact.derivatives import solution_jacobian as solution_jacobian
 from refimpl.exact.hypergradient import Hypergradient as Hypergradient
 from refimpl.exact.hypergradient import adjoint as adjoint
 from refimpl.exact.hypergradient import exact_hypergradient as exact_hypergradient
+from refimpl.exact.improved import ImprovedHypergradient as ImprovedHypergradient
+from refimpl.exact.improved import improved_hypergradient as improved_hypergradient
 from refimpl.exact.lower import LowerSolution as LowerSolution
 from refimpl.exact.lower import solve_lower as solve_lower
+from refimpl.exact.simple import SimpleSolution as SimpleSolution
+from refimpl.exact.simple import solve_simple as solve_simple

@@ -1,5 +1,8 @@
 """Iterations for the lower level and for the adjoint system; ours, because SciPy's take NumPy arrays only."""
 
+from refimpl.solvers.bigsam import Averaging as Averaging
+from refimpl.solvers.bigsam import BiGSAM as BiGSAM
+from refimpl.solvers.bigsam import contraction_of as contraction_of
 from refimpl.solvers.descent import FixedPoint as FixedPoint
 from refimpl.solvers.descent import GradientDescent as GradientDescent
 from refimpl.solvers.descent import HeavyBall as HeavyBall
@@ -15,4 +18,7 @@ from refimpl.solvers.lower import LowerSolver as LowerSolver
 from refimpl.solvers.lower import Run as Run
 from refimpl.solvers.newton import Newton as Newton
 from refimpl.solvers.newton import NewtonCG as NewtonCG
+from refimpl.solvers.proximal import Projection as Projection
+from refimpl.solvers.proximal import Proximal as Proximal
+from refimpl.solvers.proximal import SoftThreshold as SoftThreshold
 from refimpl.solvers.start import IdentityStart as IdentityStart

@@ -26,7 +26,7 @@ class FixedPoint(Iteration):
     def __post_init__(self) -> None:
         require_count(self.steps, "steps")
 
-    def map(self, problem: Problem, lam: Array, w0: Array) -> Map:
+    def map(self, problem: Problem, lam: Array, w0: Array, k: int) -> Map:
         if not isinstance(problem, FixedPointProblem):
             raise BadInput(
                 "FixedPoint needs a map",
@@ -53,7 +53,7 @@ class GradientDescent(Iteration):
     def prepared(self, problem: Problem, lam: Array, w0: Array) -> GradientDescent:
         return self if self.step is not None else replace(self, step=proved_step(problem, lam, w0))
 
-    def map(self, problem: Problem, lam: Array, w0: Array) -> Map:
+    def map(self, problem: Problem, lam: Array, w0: Array, k: int) -> Map:
         lower = _minimisation(problem, type(self).__name__).lower
         step = self.prepared(problem, lam, w0).step
         assert step is not None
@@ -83,8 +83,8 @@ class HeavyBall(Iteration):
     def lift_T(self, s: Array, problem: Problem) -> Array:
         return s[..., : problem.d] + s[..., problem.d :]
 
-    def map(self, problem: Problem, lam: Array, w0: Array) -> Map:
-        gradient_step = GradientDescent(self.steps, self.step).map(problem, lam, w0)
+    def map(self, problem: Problem, lam: Array, w0: Array, k: int) -> Map:
+        gradient_step = GradientDescent(self.steps, self.step).map(problem, lam, w0, k)
         return HeavyBallMap(gradient_step, problem.backend.scalar(self.momentum), problem.backend)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refimpl.arrays import Backend
+from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput, NotConverged
 from refimpl.objective import Map
@@ -36,8 +36,8 @@ class LowerSolver(ABC):
         """The solver with everything fixed that it takes from the problem's constants (a proved step)."""
         return self
 
-    def map(self, problem: Problem, lam: Array, w0: Array) -> Map:
-        """The step as a map of states, for differentiation through the solver; refused where it is none."""
+    def map(self, problem: Problem, lam: Array, w0: Array, k: int) -> Map:
+        """Step k = 1, 2, … as a map of states, for differentiation through the solver; refused where it is none."""
         raise BadInput(
             f"{type(self).__name__} cannot be unrolled",
             measured="its step contains the lower level's second derivatives",
@@ -47,7 +47,7 @@ class LowerSolver(ABC):
 
 
 class Iteration(LowerSolver):
-    """A solver that repeats one map on states; the state begins with w. Subclasses give ``steps`` and ``map``."""
+    """A solver whose step k is a map of states; the state begins with w. Subclasses give ``steps`` and ``map``."""
 
     steps: int
 
@@ -60,13 +60,12 @@ class Iteration(LowerSolver):
         return s
 
     def run(self, problem: Problem, lam: Array, w0: Array, *, keep: int | None = 0) -> Run:
-        step = self.map(problem, lam, w0)
-        state = self.lift(w0, problem)
+        state, fixed = self.lift(w0, problem), self.prepared(problem, lam, w0)
         kept: deque[Array] = deque(maxlen=keep)
         with overflow_allowed():
-            for _ in range(self.steps):
+            for k in range(1, self.steps + 1):
                 kept.append(state)
-                state = step.value(lam, state)
+                state = fixed.map(problem, lam, w0, k).value(lam, state)
         require_finite(problem.backend, state, f"{type(self).__name__} after {self.steps} steps")
         return Run(state[..., : problem.d], self.steps, (*kept, state))
 
@@ -103,8 +102,8 @@ def require_number(value: Any, name: str, *, positive: bool = False) -> None:
 def require_positive(value: Any, name: str, advice: str) -> None:
     """A finite number above 0; else ``BadInput``, with what to do."""
     try:
-        fits = bool(0 < value < float("inf"))
-    except (TypeError, ValueError):  # a string; an array
+        fits = not isinstance(value, str) and 0 < float(to_numpy(value)) < float("inf")
+    except (TypeError, ValueError):  # an array
         fits = False
     if not fits:
         raise BadInput(

@@ -14,10 +14,14 @@ from refimpl.errors import BadInput
 from refimpl.objective import Objective
 from refimpl.operators import Operator, identity
 from refimpl.problem import BilevelProblem, FixedPointProblem
+from refimpl.sets import Box
 from refimpl.zoo import quadratic
 from refimpl.zoo.maps import affine
+from refimpl.zoo.ridge import HalfSquares
+from refimpl.zoo.weighted_rows import WeightedRows
+from refimpl.zoo.weights import SampleWeights
 
-Label = Literal["singular", "indefinite", "non-symmetric", "kink", "not a contraction"]
+Label = Literal["singular", "indefinite", "non-symmetric", "kink", "not a contraction", "rank changes"]
 
 
 @dataclass(frozen=True)
@@ -183,9 +187,31 @@ def kink() -> Case:
     )
 
 
+def rank_changes() -> Case:
+    """G = ¼(λ_1 w_1² + λ_2 (w_2 − 1)²) on R², λ >= 0: at λ_2 = 0 its Hessian loses a rank.
+
+    w_λ = (0, 1) for λ > 0, but (0, −1) at λ = (1, 0), where F = ½‖w‖² + w_1 + w_2 chooses w_2: f jumps there.
+
+    >>> case = rank_changes()
+    >>> case.problem.lower.hess_ww(case.lam, case.w).dense().tolist()
+    [[0.5, 0.0], [0.0, 0.0]]
+    """
+    lower = WeightedRows(HalfSquares(np.eye(2), np.array([0.0, 1.0]), 2), SampleWeights("identity"))
+    return Case(
+        BilevelProblem(_half_square(n=2, d=2), lower, Box(0, None), name="rank of the lower Hessian changes"),
+        "rank changes",
+        "Where a weight reaches 0 its row is free: the solution that F chooses jumps, and has no derivative.",
+        np.array([1.0, 0.0]),
+        np.array([0.0, -1.0]),
+    )
+
+
 def cases() -> tuple[Case, ...]:
     """All of them, once each."""
-    return singular_hessian(), indefinite_hessian(), non_symmetric(), kink(), not_a_contraction()
+    return (
+        *(singular_hessian(), indefinite_hessian(), non_symmetric(), kink()),
+        *(not_a_contraction(), rank_changes()),
+    )
 
 
 def _half_square(*, n: int, d: int) -> quadratic.Quadratic:

@@ -38,6 +38,29 @@ class LogisticLoss(LinearModelLoss):
         return 0 * self.y
 
 
+@dataclass(frozen=True)
+class SoftLabelLoss(LinearModelLoss):
+    """f(λ, w) = (1/N) Σ_i y_i log(1 + exp(−z_i)) + (1 − y_i) log(1 + exp(z_i)), z = Xw, labels y in [0, 1].
+
+    The cross entropy of σ(z) against y: ℓ' = σ(z) − y; higher derivatives are those of :class:`LogisticLoss`. Where
+    0 < y < 1 it grows without bound in both directions of z, so a sum of such terms has a minimiser whatever X is.
+    """
+
+    third: ClassVar[float] = 1 / (6 * sqrt(3))
+
+    def loss(self, z: Array) -> Array:
+        return self.y * self.backend.softplus(-z) + (1 - self.y) * self.backend.softplus(z)
+
+    def slope(self, z: Array) -> Array:
+        return self.backend.sigmoid(z) - self.y
+
+    def curvature(self, z: Array) -> Array:
+        return self.backend.sigmoid(z) * self.backend.sigmoid(-z)
+
+    def peak(self) -> Array:
+        return 0 * self.y
+
+
 def problem(
     X: Any, y: Any, X_val: Any, y_val: Any, *, per_feature: bool = False, name: str = ""
 ) -> BilevelProblem:

@@ -22,6 +22,7 @@ from refimpl.operators import Operator, matrix
 from refimpl.problem import BilevelProblem
 from refimpl.spaces import Bernoulli, Indices, Space
 from refimpl.spaces.bernoulli import Scale
+from refimpl.zoo import dyadic
 
 
 @dataclass(frozen=True)
@@ -267,3 +268,62 @@ def random(
     return BilevelProblem(
         upper, lower, name=f"quadratic (n={n}, d={d}, seed={seed})", initial=rng.standard_normal(n)
     )
+
+
+def singular(
+    *,
+    n: int,
+    d: int,
+    rank: int,
+    seed: int,
+    spectrum: Sequence[float] | None = None,
+    across: Sequence[float] | None = None,
+    flat: Sequence[float] | None = None,
+) -> BilevelProblem:
+    """G = ½ wᵀHw − b(λ)ᵀw with H of this rank and b(λ) in its range for every λ; F a strongly convex quadratic.
+
+    U is orthogonal and U = [R N], R spanning the range of H = R diag(spectrum) Rᵀ; b = R (Kλ + a); F has a cross
+    term in (λ, w) and Q = U [[diag(across), E], [Eᵀ, diag(flat)]] Uᵀ with E ≠ 0 where both blocks exist. So
+    NᵀQN = diag(flat) and q = λ_min(NᵀQN) = min(flat); σ_F >= ½ min(across, flat). Entries are exact: the rank is the
+    same over the rationals. Chosen values (1, 2, … by default) are rounded to 36 bits, see ``dyadic``.
+
+    Parameters
+    ----------
+    spectrum : the rank positive eigenvalues of H.
+    across, flat : rank and d − rank positive numbers, of Q on the range and on the null space of H.
+
+    Raises ``BadInput``.
+
+    >>> problem = singular(n=2, d=5, rank=3, seed=0, spectrum=[1, 2, 4])
+    >>> H = problem.lower.hess_ww(problem.start(), problem.w(None)).dense()
+    >>> abs(np.linalg.eigvalsh(H)).round(12).tolist()
+    [0.0, 0.0, 1.0, 2.0, 4.0]
+    """
+    if not 0 <= rank <= d or d < 1 or n < 0:
+        raise BadInput(
+            "no matrix has this rank",
+            measured=f"n = {n}, d = {d}, rank = {rank}",
+            required="n >= 0, d >= 1, 0 <= rank <= d",
+            advice="rank < d leaves F something to choose",
+        )
+    rng = np.random.default_rng(seed)
+    U = dyadic.orthogonal(d, rng)
+    sizes = {"spectrum": (spectrum, rank), "across": (across, rank), "flat": (flat, d - rank)}
+    s, p, q = (
+        dyadic.rounded(np.arange(1.0, k + 1).tolist() if x is None else x, name, k)
+        for name, (x, k) in sizes.items()
+    )
+    middle = np.diag(np.concatenate([p, q]))
+    if 0 < rank < d:  # ‖E‖² <= ‖E‖_F² <= min(across) min(flat)/4 keeps Q positive definite
+        largest = np.sqrt(p.min() * q.min() / (4 * rank * (d - rank)))
+        middle[:rank, rank:] = 2.0 ** np.floor(np.log2(largest)) * rng.choice([-1.0, 1.0], (rank, d - rank))
+        middle[rank:, :rank] = middle[:rank, rank:].T
+
+    def drawn(*shape: int) -> np.ndarray:
+        return rng.integers(-6, 7, shape) / 4
+
+    R = U[:, :rank]
+    lower = objective(ww=(R * s) @ R.T, lw=-(R @ drawn(rank, n)).T, w1=-R @ drawn(rank), n=n)
+    upper = objective(ww=U @ middle @ U.T, lw=drawn(n, d), ll=np.eye(n), w1=drawn(d), l1=drawn(n), n=n)
+    name = f"quadratic.singular (n={n}, d={d}, rank={rank}, seed={seed})"
+    return BilevelProblem(upper, lower, name=name, initial=drawn(n))

@@ -115,16 +115,31 @@ class LinearModelLoss(Objective):
         lead = max(w.ndim - 1, self.lead)
         return Operator(B, (self.d, self.d), apply, apply, lead, assemble, symmetric=True)
 
-    def hess_between(self, region: Region) -> tuple[np.ndarray, np.ndarray]:
-        """Matrices with low <= ∇²_ww f <= high (Loewner) on the region: XᵀDX/N grows with the diagonal D.
+    def curvature_bounds(self, region: Region) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and largest ℓ''_i on the region, (N,) each.
 
         Score i stays within ‖x_i‖ r of its centre; ℓ'' is smallest at the end further from its peak.
         """
-        host, (X, _) = self.to("numpy"), self.host_rows()
+        host = self.to("numpy")
         first, last = self._scores(region)
         peak = host.peak()
         near, far = np.clip(peak, first, last), np.where(peak - first > last - peak, first, last)
-        low, high = host.curvature(far), host.curvature(near)
+        return host.curvature(far), host.curvature(near)
+
+    def slope_bounds(self, region: Region) -> np.ndarray:
+        """The largest |ℓ'_i| on the region, (N,): at an end of the scores' range, as ℓ' is monotone."""
+        host = self.to("numpy")
+        return np.max([np.abs(host.slope(z)) for z in self._scores(region)], axis=0)
+
+    def loss_bounds(self, region: Region) -> np.ndarray:
+        """The largest ℓ_i on the region, (N,): at an end of the scores' range, as ℓ is convex."""
+        first, last = (self.to("numpy").loss(z) for z in self._scores(region))
+        return np.maximum(first, last)
+
+    def hess_between(self, region: Region) -> tuple[np.ndarray, np.ndarray]:
+        """Matrices with low <= ∇²_ww f <= high (Loewner) on the region: XᵀDX/N grows with the diagonal D."""
+        X, _ = self.host_rows()
+        low, high = self.curvature_bounds(region)
         return X.T @ (low[:, None] * X) / len(X), X.T @ (high[:, None] * X) / len(X)
 
     def _scores(self, region: Region) -> tuple[np.ndarray, np.ndarray]:
@@ -135,14 +150,14 @@ class LinearModelLoss(Objective):
     def bounds(self, region: Region) -> Bounds:
         """Eigenvalues of ``hess_between``; ‖∇²f(w) − ∇²f(w')‖ <= λ_max(Σ_i third ‖x_i‖ x_i x_iᵀ/N) ‖w − w'‖.
 
-        ‖∇_w f‖ <= its value at the centre + sup‖∇²f‖ r. And |ℓ'_i| <= m_i, taken at the ends of the scores'
-        range as ℓ' is monotone, so ‖Xᵀℓ'‖/N <= Σ m_i‖x_i‖/N and <= ‖X‖‖m‖/N. The smallest of the three.
+        ‖∇_w f‖ <= its value at the centre + sup‖∇²f‖ r. And |ℓ'_i| <= m_i,
+        so ‖Xᵀℓ'‖/N <= Σ m_i‖x_i‖/N and <= ‖X‖‖m‖/N. The smallest of the three.
         """
         host, (X, norms) = self.to("numpy"), self.host_rows()
         low, high = self.hess_between(region)
         hess_ww = float(np.linalg.eigvalsh(high)[-1])
         centre = float(np.linalg.norm(host.grad_w(np.zeros(self.n), region.w)))
-        m = np.max([np.abs(host.slope(z)) for z in self._scores(region)], axis=0)
+        m = self.slope_bounds(region)
         third = self.third * X.T @ (norms[:, None] * X) / len(X)
         return Bounds(
             grad_w=min(

@@ -21,6 +21,7 @@ from refimpl.objective import Objective
 from refimpl.operators import Operator
 from refimpl.spaces import Indices, Space
 from refimpl.zoo.rows import spread, zero_cross
+from refimpl.zoo.weights import WeightBounds
 
 THIRD = (2 / 27) ** 0.5  # sup over p and ‖u‖₂ = 1 of the third central moment of u under p: see `bounds`
 
@@ -141,20 +142,27 @@ class SoftmaxLoss(Objective):
             return self._flat(u @ self.X) + self.reg * v
 
         def assemble() -> Array:
-            return self._dense_hessian(p * B.sqrt(shares))
+            return self._dense_hessian(self._outer(p, shares))
 
         return Operator(B, (self.d, self.d), apply, apply, self.lead_of(lam, w), assemble, symmetric=True)
 
-    def _dense_hessian(self, root: Array) -> Array:
-        """(..., d, d) from one symmetric product g gᵀ, with columns g_i = √(s_i/N) p_i ⊗ x_i.
+    def _columns(self, scores: Array) -> Array:
+        """scores_i ⊗ x_i in columns, (..., d, N)."""
+        columns = scores[..., :, None, :] * self._XT[..., None, :, :]
+        return self.backend.reshape(columns, (*columns.shape[:-3], self.d, self.count))
 
-        Without the ridge ∇² is −g gᵀ off the diagonal blocks, and as Σ_l p_l = 1 each row of blocks sums to 0: a
-        diagonal block is the sum of g gᵀ over the others in its row, as p_k − Σ_l p_k p_l = 0.
+    def _outer(self, p: Array, shares: Array) -> Array:
+        """Σ_i s_i/N (p_i ⊗ x_i)(p_i ⊗ x_i)ᵀ, (..., d, d), from one symmetric product: every s_i >= 0."""
+        g = self._columns(p * self.backend.sqrt(shares))
+        return g @ self.backend.mT(g)
+
+    def _dense_hessian(self, outer: Array) -> Array:
+        """(..., d, d) from ``_outer``.
+
+        Without the ridge ∇² is −outer off the diagonal blocks, and as Σ_l p_l = 1 each row of blocks sums to 0: a
+        diagonal block is the sum of outer over the others in its row, as p_k − Σ_l p_k p_l = 0.
         """
         B, c, f = self.backend, self.classes, self.features
-        g = root[..., :, None, :] * self._XT[..., None, :, :]
-        g = B.reshape(g, (*g.shape[:-3], self.d, self.count))
-        outer = g @ B.mT(g)
         outer = B.reshape(outer, (*outer.shape[:-2], c, f, c, f))
         rows = B.sum(outer, -2)
         diagonal = (rows + B.mT(rows)) / 2 + self.reg * B.eye(f)  # symmetric to the last bit
@@ -165,10 +173,11 @@ class SoftmaxLoss(Objective):
         return zero_cross(self)
 
     def bounds(self, region: Region) -> Bounds:
-        """On the region 0 <= s_i <= S_i, |s_i'| <= S'_i, |s_i''| <= S''_i, each in its own λ_i alone.
+        """On the region a_i <= s_i <= b_i, |s_i| <= S_i, |s_i'| <= S'_i, |s_i''| <= S''_i, in one entry of λ each.
 
-        vᵀ(diag p − ppᵀ)v = Var_p(v) <= (max v − min v)²/4 <= ‖v‖²/2, so 0 <= ∇²ℓ_i <= ½ I ⊗ x_i x_iᵀ (Loewner).
-        ∇²ℓ_i is 0 along equal shifts of all classes, so reg is the smallest eigenvalue itself.
+        vᵀ(diag p − ppᵀ)v = Var_p(v) <= (max v − min v)²/4 <= ‖v‖²/2, so 0 <= ∇²ℓ_i <= ½ I ⊗ x_i x_iᵀ (Loewner):
+        the parts a_i < 0 lower the spectrum, the parts b_i > 0 raise it. ∇²ℓ_i is 0 along equal shifts of all
+        classes, so without negative weights reg is the smallest eigenvalue itself.
         D³ℓ_i[V, V, V] is the third central moment of V x_i under p_i. Over laws on [0, Δ] that is at most
         max q(1−q)(1−2q) Δ³ = Δ³/(6√3), at two points, and Δ² <= 2‖V x_i‖²: THIRD ‖V x_i‖³. A symmetric form is
         largest on its diagonal (Banach 1938), and Σ_i S_i‖x_i‖‖V x_i‖² <= ‖Σ_i S_i‖x_i‖ x_i x_iᵀ‖ ‖V‖².
@@ -177,13 +186,17 @@ class SoftmaxLoss(Objective):
         of S'_i x_i/N, so ‖C‖ <= √2 ‖diag(S') X‖/N (Schur).
         ∂_λ∇²_ww along δ is <= ½ Σ|δ_i| S'_i (u·x_i)²/N <= ½ max‖x_i‖ ‖diag(S') X‖/N (Cauchy–Schwarz), and
         ∂_w∇²_λw is the same form. In λ, ∇²_λλ and ∂_λ∇²_λw are diagonal; ℓ_i grows by <= √2‖x_i‖ w_radius.
+        Where t samples at most share an entry of λ, a unit step in λ moves their entries by <= √t: a factor √t for
+        each derivative in λ.
         """
         X, length = self._host_rows()
         host, N, r = self.to("numpy"), self.count, region.w_radius
         lam, w, reg = np.asarray(region.lam, dtype=float), np.asarray(region.w, dtype=float), float(self.reg)
-        S, S1, S2 = self.weight_bounds(region)
-        hess_ww = reg + _largest(X, S) / (2 * N)
-        slopes = float(np.linalg.norm(S1[:, None] * X, 2)) / N
+        at = self.weight_bounds(region)
+        S, S2, share = at.size, at.bend, at.times**0.5
+        smallest = reg - _largest(X, np.maximum(-at.low, 0.0)) / (2 * N)
+        hess_ww = max(reg + _largest(X, np.maximum(at.high, 0.0)) / (2 * N), -smallest)
+        slopes = share * float(np.linalg.norm(at.slope[:, None] * X, 2)) / N
         ridge = reg * (float(np.linalg.norm(w)) + r)
         by_both = float(length.max()) * slopes / 2
         losses = host.losses(w) + 2**0.5 * length * r
@@ -196,13 +209,13 @@ class SoftmaxLoss(Objective):
                 ridge + 2**0.5 * float(np.linalg.norm(S) * np.linalg.norm(X, 2)) / N,
             ),
             hess_ww=hess_ww,
-            hess_ww_min=reg,
+            hess_ww_min=smallest,
             cross=2**0.5 * slopes,
-            hess_ll=float((S2 * losses).max()) / N,
+            hess_ll=at.times * float((S2 * losses).max()) / N,
             hess_ww_by_w=THIRD * _largest(X, S * length) / N,
             hess_ww_by_lam=by_both,
             cross_by_w=by_both,
-            cross_by_lam=2**0.5 * float((S2 * length).max()) / N,
+            cross_by_lam=at.times * 2**0.5 * float((S2 * length).max()) / N,
         )
 
     def _host_rows(self) -> tuple[np.ndarray, np.ndarray]:
@@ -216,9 +229,10 @@ class SoftmaxLoss(Objective):
         X = to_numpy(self.X)
         return X, np.linalg.norm(X, axis=1)
 
-    def weight_bounds(self, region: Region) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """S, S', S'' of every sample, each (N,)."""
-        return np.ones(self.count), np.zeros(self.count), np.zeros(self.count)
+    def weight_bounds(self, region: Region) -> WeightBounds:
+        """Of every sample's weight."""
+        one = np.ones(self.count)
+        return WeightBounds(one, one, 0 * one, 0 * one)
 
 
 def _largest(X: np.ndarray, weights: np.ndarray) -> float:

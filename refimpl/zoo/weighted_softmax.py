@@ -1,6 +1,8 @@
-"""Data hyper-cleaning by softmax regression: training sample i has the weight σ(λ_i), learnt on clean data.
+"""Data hyper-cleaning by softmax regression: training sample i has a weight ω_i(λ), learnt on clean data.
 
-lower G(λ, w) = (1/N) Σ_i σ(λ_i) ℓ_i(w) + (reg/2)‖w‖²; upper F(w) = mean of ℓ over the validation samples.
+lower G(λ, w) = (1/N) Σ_i ω_i ℓ_i(w) + (reg/2)‖w‖²; upper F(w) = mean of ℓ over the validation samples. The weights
+are σ(λ_i), or λ_i themselves. Without a ridge the minimisers of G are an affine set, among which a strongly convex F,
+with a ridge of its own, chooses (improved-bilevel, (3)).
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from refimpl.arrays import to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Region
 from refimpl.datasets import corrupt_labels, load_digits
@@ -21,71 +22,53 @@ from refimpl.operators import Operator
 from refimpl.problem import BilevelProblem
 from refimpl.zoo.rows import require_same_features, samples
 from refimpl.zoo.softmax import SoftmaxLoss, one_hot
+from refimpl.zoo.weights import SIGMOID, Kind, SampleWeights, WeightBounds, domain, initial
 
 
 @dataclass(frozen=True)
 class WeightedSoftmax(SoftmaxLoss):
-    """G(λ, w) = (1/N) Σ_i σ(λ_i) ℓ_i(w) + (reg/2)‖w‖² with λ ∈ R^N.
+    """G(λ, w) = (1/N) Σ_i ω_i(λ) ℓ_i(w) + (reg/2)‖w‖² with λ ∈ R^N."""
 
-    ``pick`` (..., 1, n), a row of the identity, says which weight a sample has after ``at``; None: all in order.
-    """
-
-    pick: Array | None = None
+    weights: SampleWeights = SIGMOID
 
     def batch(self, sample: Any) -> Self:
-        self._terms_of(sample)
-        if self.pick is not None:
-            pick = self.backend.terms(self.pick, self.backend.indices(sample), -2)
-        else:
-            index = np.asarray(to_numpy(sample))
-            rows = (index[..., None] == np.arange(self.n)).astype(np.float64)
-            before, last = index.shape[:-1], index.shape[-1]
-            pick = self.backend.asarray(rows.reshape(*before, *(1,) * self.lead, last, self.n))
-        return dataclasses.replace(super().batch(sample), pick=pick)
-
-    def _own(self, lam: Array) -> Array:
-        """Each sample's entry of λ, (..., N)."""
-        return lam if self.pick is None else self.backend.matvec(self.pick, lam)
-
-    def _own_T(self, terms: Array) -> Array:
-        """The transpose, (..., N) -> (..., n)."""
-        return terms if self.pick is None else self.backend.rmatvec(self.pick, terms)
+        weights = self.weights.batch(self._terms_of(sample), n=self.n, lead=self.lead)
+        return dataclasses.replace(super().batch(sample), weights=weights)
 
     def _shares(self, lam: Array) -> Array:
-        return self.backend.sigmoid(self._own(lam)) / self.count
+        return self.weights.value(lam) / self.count
+
+    def _outer(self, p: Array, shares: Array) -> Array:
+        if self.weights.kind == "sigmoid":
+            return super()._outer(p, shares)
+        outer = self._columns(p * shares) @ self.backend.mT(self._columns(p))  # a weight < 0 has no root
+        return (outer + self.backend.mT(outer)) / 2
 
     def _slopes(self, lam: Array) -> Array:
-        """σ'(λ_i)/N = σ(λ_i) σ(−λ_i)/N: accurate at both ends."""
-        B, own = self.backend, self._own(lam)
-        return B.sigmoid(own) * B.sigmoid(-own) / self.count
+        """ω'_i/N."""
+        return self.weights.slope(lam) / self.count
 
     def grad_lam(self, lam: Array, w: Array) -> Array:
-        return self._own_T(self._slopes(lam) * self.losses(w))
+        return self.weights.own_T(self._slopes(lam) * self.losses(w))
 
     def cross(self, lam: Array, w: Array) -> Operator:
-        """Row i is σ'(λ_i)/N (p_i − y_i) ⊗ x_i."""
-        B = self.backend
+        """Row i is ω'_i/N (p_i − y_i) ⊗ x_i."""
+        B, weights = self.backend, self.weights
         scaled = self.excess(w) * self._slopes(lam)[..., None, :]
 
         def apply(v: Array) -> Array:
-            return self._own_T(B.sum(scaled * self._scores(v), -2))
+            return weights.own_T(B.sum(scaled * self._scores(v), -2))
 
         def apply_T(u: Array) -> Array:
-            return self._flat((scaled * self._own(u)[..., None, :]) @ self.X)
+            return self._flat((scaled * weights.own(u)[..., None, :]) @ self.X)
 
         def assemble() -> Array:
-            columns = scaled[..., :, None, :] * self._XT[..., None, :, :]
-            rows = B.mT(B.reshape(columns, (*columns.shape[:-3], self.d, self.count)))
-            return rows if self.pick is None else B.mT(self.pick) @ rows
+            return weights.rows(B.mT(self._columns(scaled)))
 
         return Operator(B, (self.n, self.d), apply, apply_T, self.lead_of(lam, w), assemble)
 
-    def weight_bounds(self, region: Region) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """σ increases; σ' = σ(1 − σ) <= 1/4 falls with |λ|; |σ''| <= 1/(6√3), where σ = (1 ± 1/√3)/2."""
-        own = np.asarray(region.lam) if self.pick is None else to_numpy(self.pick) @ region.lam
-        nearest = 1 / (1 + np.exp(-np.maximum(np.abs(own) - region.lam_radius, 0.0)))
-        curvature = np.full(own.shape, 1 / (6 * 3**0.5))
-        return 1 / (1 + np.exp(-(own + region.lam_radius))), nearest * (1 - nearest), curvature
+    def weight_bounds(self, region: Region) -> WeightBounds:
+        return self.weights.bounds(region)
 
 
 @dataclass(frozen=True, eq=False)  # eq=False: arrays have no single truth value
@@ -101,30 +84,73 @@ class Cleaning:
 
 
 def problem(
-    X: Any, y: Any, X_val: Any, y_val: Any, *, classes: int, reg: float, name: str = "hyper-cleaning"
+    X: Any,
+    y: Any,
+    X_val: Any,
+    y_val: Any,
+    *,
+    classes: int,
+    reg: float,
+    weights: Kind = "sigmoid",
+    singular: bool = False,
+    reg_upper: float = 0.0,
+    smoothing: float = 0.0,
+    name: str = "hyper-cleaning",
 ) -> BilevelProblem:
     """Hyper-cleaning of any data: X (N, features), y (N,) in 0 … classes − 1, and a clean validation set.
 
-    λ begins at 0, where every weight is 1/2. ``reg`` is the lower level's strong convexity. Raises ``BadInput``.
+    Parameters
+    ----------
+    reg : the lower level's strong convexity. 0 needs ``singular``, which says that the improved model is meant.
+    weights : "sigmoid": ω_i = σ(λ_i), any λ. "identity": ω_i = λ_i on the set λ >= 0 (λ > 0 where ``singular``).
+        λ begins where every weight is 1/2.
+    singular : no ridge. The minimisers W of G are W* + V, V = equal shifts of all classes plus rows in null(X); F
+        chooses among them, and is strongly convex with modulus ``reg_upper`` > 0. They exist if every class has a
+        share of every label, which ``smoothing`` > 0 gives.
+    reg_upper : the ridge of F.
+    smoothing : a training label is one-hot times 1 − smoothing plus smoothing/classes for every class.
+
+    Raises ``BadInput``.
 
     >>> task = problem([[1, 0], [0, 1], [1, 1]], [0, 1, 1], [[1, 2]], [1], classes=2, reg=0.1)
     >>> task.n, task.d
     (3, 4)
     """
-    if not 0 < reg < np.inf:
+    _require_ridges(reg, reg_upper, smoothing, singular)
+    X, y = samples(X, y, "training")
+    X_val, y_val = samples(X_val, y_val, "validation")
+    require_same_features(X, X_val)
+    n, of_samples = len(X), SampleWeights(weights)
+    labels = (1 - smoothing) * one_hot(y, classes) + smoothing / classes
+    upper = SoftmaxLoss(X_val, one_hot(y_val, classes), float(reg_upper), n)
+    lower = WeightedSoftmax(X, labels, float(reg), n, weights=of_samples)
+    inside = domain(of_samples, zero=not singular)
+    return BilevelProblem(upper, lower, inside, name, initial(of_samples, n))
+
+
+def _require_ridges(reg: float, reg_upper: float, smoothing: float, singular: bool) -> None:
+    if not (0 <= reg_upper < np.inf and 0 <= smoothing < 1):
+        raise BadInput(
+            "no such ridge or smoothing",
+            measured=f"reg_upper = {reg_upper}, smoothing = {smoothing}",
+            required="0 <= reg_upper < inf, 0 <= smoothing < 1",
+            advice="0 leaves either out",
+        )
+    if not singular and not 0 < reg < np.inf:
         raise BadInput(
             "the lower level would not be strongly convex",
             measured=f"reg = {reg}",
             required="0 < reg < inf",
-            advice="without a ridge the Hessian is singular: the loss ignores equal shifts of all classes",
+            advice="without a ridge the Hessian is singular: the loss ignores equal shifts of all classes. If the "
+            "improved model is meant, say singular=True",
         )
-    X, y = samples(X, y, "training")
-    X_val, y_val = samples(X_val, y_val, "validation")
-    require_same_features(X, X_val)
-    n = len(X)
-    upper = SoftmaxLoss(X_val, one_hot(y_val, classes), 0.0, n)
-    lower = WeightedSoftmax(X, one_hot(y, classes), float(reg), n)
-    return BilevelProblem(upper, lower, name=name, initial=np.zeros(n))
+    if singular and not (reg == 0 and reg_upper > 0 and smoothing > 0):
+        raise BadInput(
+            "the improved model needs a lower level that has minimisers, and an upper level that chooses one",
+            measured=f"reg = {reg}, reg_upper = {reg_upper}, smoothing = {smoothing}",
+            required="reg = 0, reg_upper > 0 and smoothing > 0",
+            advice="data that a line separates have no minimiser where a label is certain: smooth the labels",
+        )
 
 
 def digits_data(
@@ -167,7 +193,15 @@ def digits_data(
     return Cleaning(X[first], y, X[second], number[data.y[second]], len(kept), wrong)
 
 
-def digits(*, reg: float = 0.01, **options: Any) -> BilevelProblem:
+def digits(
+    *,
+    reg: float = 0.01,
+    weights: Kind = "sigmoid",
+    singular: bool = False,
+    reg_upper: float = 0.0,
+    smoothing: float = 0.0,
+    **options: Any,
+) -> BilevelProblem:
     """Hyper-cleaning of scikit-learn's digits; the other options are those of :func:`digits_data`.
 
     >>> small = digits(train=40, validation=40, classes=(1, 4, 7), pool=2)
@@ -175,5 +209,16 @@ def digits(*, reg: float = 0.01, **options: Any) -> BilevelProblem:
     (40, 48)
     """
     data, said = digits_data(**options), ", ".join(f"{k}={v}" for k, v in options.items())
-    name = f"hyper-cleaning of digits ({said})"
-    return problem(data.X, data.y, data.X_val, data.y_val, classes=data.classes, reg=reg, name=name)
+    return problem(
+        data.X,
+        data.y,
+        data.X_val,
+        data.y_val,
+        classes=data.classes,
+        reg=reg,
+        weights=weights,
+        singular=singular,
+        reg_upper=reg_upper,
+        smoothing=smoothing,
+        name=f"hyper-cleaning of digits ({said})",
+    )

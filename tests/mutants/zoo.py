@@ -41,6 +41,14 @@ def _problems() -> Iterator[ri.BilevelProblem | ri.FixedPointProblem]:
     yield zoo.maps.bent_line(0.5, 0.7)
     X, X_val = rng.standard_normal((4, 2)), rng.standard_normal((5, 2))
     yield zoo.weighted_softmax.problem(X, [0, 1, 2, 1], X_val, [2, 1, 0, 0, 1], classes=3, reg=0.3)
+    yield zoo.weighted_softmax.problem(
+        X, [0, 1, 2, 1], X_val, [2, 1, 0, 0, 1], classes=3, reg=0.3, weights="identity"
+    )
+    yield zoo.overparametrised.random(d=3, rank=2, rows=4, seed=0)
+    yield zoo.overparametrised.random(d=3, rank=2, rows=4, seed=1, loss="logistic", weights="identity")
+    yield zoo.weight_function.problem(
+        X, [0, 1, 2, 1], X_val, [2, 1, 0, 0, 1], classes=3, hidden=2, step=0.5, reg=0.3, seed=1
+    )
     yield zoo.poisoning.problem(X, [0, 1, 2, 1], X_val, [2, 1, 0, 0, 1], classes=3, poisoned=[0, 2], reg=0.3)
     for P, labelled in ((None, None), (zoo.equilibrium.propagation([(0, 1), (2, 3)], 4), [1, 2])):
         options = {"classes": 3, "hidden": 2, "scale": 0.5, "P": P, "labelled": labelled}

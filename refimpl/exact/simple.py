@@ -1,0 +1,254 @@
+"""Simple bilevel problems: w_λ = argmin F(λ, ·) over the minimisers of G(λ, ·), exactly.
+
+G(λ, ·) is convex, its minimisers an affine set {o + N u}: N spans the null space of H = ∇²_wwG. With the columns of R
+spanning its range (both orthonormal in floats; R the rows of H's echelon form over the rationals):
+
+    Rᵀ∇_wG(λ, w) = 0 and Nᵀ∇_wF(λ, w) = 0 at w = w_λ, with all of ∇_wG = 0 (improved-bilevel, model (3)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refimpl.arrays import Backend, factor_spd, to_numpy
+from refimpl.arrays.backend import Array
+from refimpl.combined import Restricted
+from refimpl.errors import BadInput, HypothesisViolated, NotConverged
+from refimpl.exact.lower import floor_at, require_smooth
+from refimpl.objective import Objective
+from refimpl.problem import BilevelProblem
+from refimpl.solvers.newton import line_search
+
+NEIGHBOURS = (
+    4  # at most so many pairs of points λ ± δ s, s a pattern of signs, at which the rank must not be higher
+)
+STEPS = 100  # of Newton's method
+
+
+@dataclass(frozen=True)
+class SimpleSolution:
+    """w_λ (d,) and what it rests on.
+
+    rank of ∇²_wwG at w and its ``singular`` values (d,), the largest first; ``normal`` (d, rank) spans its range and
+    ``flat`` (d, d − rank) its null space, the directions along which F chooses.
+    residual_lower = ‖∇_wG(λ, w)‖, residual_upper = ‖Nᵀ∇_wF(λ, w)‖: both 0 at w_λ.
+    """
+
+    w: Array
+    rank: int
+    singular: Any
+    normal: Array
+    flat: Array
+    residual_lower: Any
+    residual_upper: Any
+
+
+def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> SimpleSolution:
+    """w_λ = argmin F(λ, ·) over Argmin G(λ, ·): Newton's method on G along the range of H, on F along its null space.
+
+    From ``start`` (the origin), twice: the second time near the solution, with H there. Cost: three eigendecompositions
+    of H (d³), two at each pair of λ's neighbours, and the Newton steps. Raises ``NotConverged``, and
+    ``HypothesisViolated``, with the singular values measured, where
+
+    - the rank of H is higher at a neighbour λ ± δ s, projected onto λ's set, δ = eps^(1/4) (1 + max|λ|): w_λ need not
+      be continuous there (in floats a singular value of order δ⁴ is none);
+    - ∇_wG cannot be made 0: G(λ, ·) is not bounded below, or its minimisers are no affine set;
+    - G is not convex, or F not strictly convex along the minimisers.
+
+    >>> import numpy as np, refimpl as ri
+    >>> G = ri.zoo.quadratic.objective(ww=[[1.0, 0.0], [0.0, 0.0]], lw=[[-1.0, 0.0]])
+    >>> F = ri.zoo.quadratic.objective(ww=np.eye(2), w1=[0.0, -3.0], n=1)
+    >>> solve_simple(ri.BilevelProblem(F, G), [2.0]).w.tolist()
+    [2.0, 3.0]
+    """
+    problem, lam, w = _checked(problem, lam, start)
+    B = problem.backend
+    # twice, from nearby: H may have moved, and a long way along rounded directions leaves errors
+    for _ in range(2):
+        normal, flat, _ = _bases(B, problem.lower.hess_ww(lam, w).dense())
+        w = _minimised(problem.lower, lam, w, normal)
+        try:
+            w = _minimised(problem.upper, lam, w, flat)
+        except HypothesisViolated as error:
+            raise HypothesisViolated(
+                "F is not strictly convex along the minimisers of G",
+                measured=error.measured,
+                required="every eigenvalue of Nᵀ∇²_wwF N above 0",
+                advice="add a ridge term to F: it then chooses one of them",
+            ) from None
+    normal, flat, singular = _bases(B, problem.lower.hess_ww(lam, w).dense())
+    lower, upper = problem.lower.grad_w(lam, w), B.rmatvec(flat, problem.upper.grad_w(lam, w))
+    rank = int(normal.shape[-1])
+    found = SimpleSolution(w, rank, singular, normal, flat, norm(lower), norm(upper))
+    _require_minimiser(problem, lam, found)
+    return found
+
+
+def _checked(problem: Any, lam: Any, start: Any) -> tuple[BilevelProblem, Array, Array]:
+    if not isinstance(problem, BilevelProblem):
+        raise BadInput(
+            "a simple bilevel problem has a lower objective",
+            measured=type(problem).__name__,
+            required="BilevelProblem",
+            advice="a fixed-point problem with one solution leaves F nothing to choose: exact_hypergradient",
+        )
+    lam, w = problem.lam(lam), problem.w(start)
+    if not lam.ndim == w.ndim == 1 or problem.upper.lead or problem.lower.lead or not problem.backend.ordered:
+        raise BadInput(
+            "one λ and one start at a time, in numbers that can be compared",
+            measured=f"λ {tuple(lam.shape)}, start {tuple(w.shape)}, {problem.upper.lead} and {problem.lower.lead} "
+            f"leading axes of F and G, backend {problem.backend.name!r}",
+            required=f"({problem.n},), ({problem.d},), none, floats or rationals",
+            advice="loop over them: the rank may differ between them",
+        )
+    return problem, lam, w
+
+
+def _bases(B: Backend, H: Array) -> tuple[Array, Array, Any]:
+    """Columns that span the range and the null space of a positive semidefinite H, and its singular values."""
+    if B.exact:
+        return _exact_bases(B, H)
+    values, vectors = B.xp.linalg.eigh(H)
+    singular = to_numpy(values)[::-1]
+    rank = _rank(singular, B.eps)
+    flat, normal = vectors[:, : len(singular) - rank], vectors[:, len(singular) - rank :]
+    return normal, flat, np.sort(np.abs(singular))[::-1]
+
+
+def _rank(singular: np.ndarray, eps: float) -> int:
+    """How many eigenvalues, the largest first, exceed what rounding makes of 0; none may be as far below."""
+    floor = 10 * len(singular) * eps * np.abs(singular).max(initial=0.0)
+    if singular.size and singular[-1] < -floor:
+        raise HypothesisViolated(
+            "the lower level is not convex",
+            measured=f"smallest eigenvalue of its Hessian {singular[-1]:.6g}",
+            required=f">= 0, up to rounding {floor:.3g}",
+            advice="the improved model chooses among the minimisers of a convex G",
+        )
+    return int((singular > floor).sum())
+
+
+def _exact_bases(B: Backend, H: Array) -> tuple[Array, Array, Any]:
+    """From the reduced echelon form of H: its nonzero rows span the range; each free column gives a null vector."""
+    import flint
+
+    d = H.shape[-1]
+    reduced, rank = flint.fmpq_mat(H.tolist()).rref()
+    rows = [[reduced[i, j] for j in range(d)] for i in range(rank)]
+    pivots = [next(j for j in range(d) if row[j] != 0) for row in rows]
+    flat = B.zeros((d, d - rank))
+    for column, j in enumerate(j for j in range(d) if j not in pivots):
+        flat[j, column] = B.scalar(1)
+        for row, pivot in zip(rows, pivots, strict=True):
+            flat[pivot, column] = -row[j]
+    normal = B.zeros((d, rank))
+    for column, row in enumerate(rows):
+        normal[:, column] = row
+    singular = np.sort(np.abs(np.linalg.eigvalsh(to_numpy(H))))[::-1]
+    return normal, flat, singular
+
+
+def _minimised(f: Objective, lam: Array, w: Array, columns: Array) -> Array:
+    """argmin of f(λ, ·) on w + span(columns), to the rounding of ∇_wf, which the columns do not make smaller."""
+    B, whole = f.backend, BilevelProblem(f, f)
+    origin = B.zeros((columns.shape[-1],))
+    if not columns.shape[-1]:
+        return w
+    for step in range(STEPS):
+        inside = Restricted(f, w, columns, B)
+        r = inside.grad_w(lam, origin)
+        correction = -factor_spd(B, inside.hess_ww(lam, origin).dense()).solve(r)
+        floor = floor_at(whole, lam, w, f.hess_ww(lam, w).dense(), r)
+        if bool(B.dot(r, r) <= floor * floor):
+            left = inside.grad_w(lam, correction)  # one more correction, where it helps
+            return inside.point(correction) if bool(B.dot(left, left) < B.dot(r, r)) else w
+        if not B.exact:
+            x, _ = line_search(BilevelProblem(inside, inside), lam, origin, r, correction, B.dot(r, r) < 0)
+            w = inside.point(x)
+        elif step < 2:  # nothing to search: an affine gradient is solved by the full step
+            w = inside.point(correction)
+        else:
+            raise BadInput(
+                "the problem has no closed form over the rationals",
+                measured="the gradient is not 0 after two Newton steps",
+                required="∇_wG and ∇_wF affine in w (quadratic levels)",
+                advice="use float64",
+            )
+    raise NotConverged(
+        "Newton's method does not solve the simple bilevel problem",
+        measured=f"gradient {norm(r):.3e} after {STEPS} steps",
+        required=f"<= {float(floor):.3e}, its rounding floor",
+        advice="start nearer; slow convergence means that the curvature vanishes where the minimum is",
+    )
+
+
+def _neighbours(problem: BilevelProblem, lam: Array) -> Iterator[Array]:
+    """λ ± δ s projected onto λ's set, δ = eps^(1/4) (1 + max|λ|), s = + − + −…, + + − −…, and so on."""
+    B, domain = problem.backend, problem.domain
+    reach = (B.eps or 2.0**-52) ** 0.25 * (1 + float(np.abs(to_numpy(lam)).max(initial=0.0)))
+    for period in (2**i for i in range(NEIGHBOURS) if 2**i < 2 * problem.n):
+        signs = B.asarray([(-1.0) ** (i // period) for i in range(problem.n)])
+        for near in (lam + B.scalar(reach) * signs, lam - B.scalar(reach) * signs):
+            try:
+                yield near if domain is None else domain.project(near, B)
+            except (BadInput, HypothesisViolated):  # an open set; a ball over the rationals
+                continue
+
+
+def floors(problem: BilevelProblem, lam: Array, found: SimpleSolution) -> tuple[float, float]:
+    """The sizes of ‖∇_wG‖ and ‖Nᵀ∇_wF‖ at w that count as 0."""
+    w, sizes = found.w, []
+    for level in (problem.lower, problem.upper):
+        slope, H = level.grad_w(lam, w), level.hess_ww(lam, w).dense()
+        sizes.append(float(floor_at(BilevelProblem(level, level), lam, w, H, slope)))
+    turn = turned(problem.backend, found) * norm(problem.upper.grad_w(lam, w))
+    return sizes[0], sizes[1] + turn
+
+
+def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolution) -> None:
+    """∇_wG = 0 and Nᵀ∇_wF = 0 at w, no kink there, and at λ's neighbours H has no higher rank."""
+    B, w, values = problem.backend, found.w, shown(found.singular)
+    lower, upper = floors(problem, lam, found)
+    if not (found.residual_lower <= lower and found.residual_upper <= upper):
+        raise HypothesisViolated(
+            "no minimiser of G(λ, ·) was found along its flat directions",
+            measured=f"‖∇_wG‖ = {found.residual_lower:.6g}, ‖Nᵀ∇_wF‖ = {found.residual_upper:.6g}; "
+            f"singular values of the Hessian of G {values}",
+            required=f"<= {lower:.3g} and <= {upper:.3g}, their rounding floors",
+            advice="G is not bounded below (its slope has a part along a flat direction), or its minimisers are "
+            "no affine set",
+        )
+    require_smooth(problem, lam, w)
+    for near in _neighbours(problem, lam):
+        normal, _, singular = _bases(B, problem.lower.hess_ww(near, w).dense())
+        if normal.shape[-1] > found.rank:  # a lower one is another λ's affair: near λ no rank is lower
+            raise HypothesisViolated(
+                "the rank of the lower Hessian changes at λ",
+                measured=f"singular values {values} at λ, {shown(singular)} at a neighbour",
+                required="a constant rank near λ",
+                advice="w_λ may jump here, and has no derivative: move λ, or add a ridge (Tikhonov) and let it vanish",
+            )
+
+
+def shown(singular: np.ndarray) -> str:
+    """The values on either side of where a rank may be cut: all, or the five smallest."""
+    return ("… " if len(singular) > 5 else "") + ", ".join(f"{x:.3g}" for x in singular[-5:])
+
+
+def rcond_of(found: SimpleSolution) -> float:
+    """Of H on its range: the smallest over the largest singular value; 1 where there is none."""
+    return float(found.singular[found.rank - 1] / found.singular[0]) if found.rank else 1.0
+
+
+def turned(B: Backend, found: SimpleSolution) -> float:
+    """How far rounding may turn the null space of H."""
+    return 0.0 if B.exact else 10 * len(found.singular) * B.eps / rcond_of(found)
+
+
+def norm(x: Array) -> float:
+    """Euclidean, of a vector on any backend."""
+    return float(np.linalg.norm(to_numpy(x)))

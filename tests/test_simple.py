@@ -1,0 +1,534 @@
+"""Simple bilevel problems: the KKT system in fractions and by SciPy, Tikhonov's limit, complex steps, and refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction as Q
+
+import numpy as np
+import pytest
+
+import refimpl as ri
+from refimpl.arrays import backend, to_numpy
+from refimpl.combined import Combined
+from refimpl.errors import BadInput, HypothesisViolated, NotConverged
+from refimpl.exact import improved_hypergradient, solve_simple
+from refimpl.operators import matrix
+from refimpl.sets import Ball, Box
+from refimpl.zoo import logistic, quadratic, uppers
+from tests.backends import everywhere, on_cpu
+from tests.rounding import EPS, assert_rounded, exactly, squared_distance
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """G = ½‖Xw − Zλ − z‖², F = ½wᵀPw + λᵀCw + pᵀw + ½‖λ‖² in whole numbers: X (r, d) of rank r."""
+
+    X: np.ndarray
+    Z: np.ndarray
+    z: np.ndarray
+    P: np.ndarray
+    C: np.ndarray
+    p: np.ndarray
+
+    @property
+    def problem(self):
+        n = self.Z.shape[1]
+        lower = quadratic.objective(ww=self.X.T @ self.X, lw=-self.Z.T @ self.X, w1=-self.X.T @ self.z, n=n)
+        upper = quadratic.objective(ww=self.P, lw=self.C, ll=np.eye(n), w1=self.p, n=n)
+        return ri.BilevelProblem(upper, lower)
+
+
+def parts(n, d, r, seed, ridge=1.0):
+    rng = np.random.default_rng([seed, n, d, r])
+    draw = lambda *shape: rng.integers(-2, 3, shape).astype(float)  # noqa: E731 (one expression)
+    X = draw(r, d)
+    while np.linalg.matrix_rank(X) < r:
+        X = draw(r, d)
+    A = draw(d, d)
+    return Parts(X, draw(r, n), draw(r), A @ A.T + ridge * np.eye(d), draw(n, d), draw(d))
+
+
+SIZES = [(n, d, r) for n in (0, 1, 3) for d in (1, 2, 5) for r in (0, 1, 2, 5) if r <= d]
+sizes = pytest.mark.parametrize(("n", "d", "r"), SIZES)
+PARTS = parts(2, 5, 2, 0)
+LAM = np.array([1.0, -2.0])
+
+
+def eliminated(a, b):
+    """Gauss's elimination with Fractions."""
+    a = [[Q(float(x)) for x in row] + [Q(y)] for row, y in zip(a, b, strict=True)]
+    for i in range(len(a)):
+        k = next(k for k in range(i, len(a)) if a[k][i] != 0)
+        a[i], a[k] = a[k], a[i]
+        a[i] = [x / a[i][i] for x in a[i]]
+        for k in range(len(a)):
+            if k != i:
+                a[k] = [x - a[k][i] * y for x, y in zip(a[k], a[i], strict=True)]
+    return [row[-1] for row in a]
+
+
+def times(a, x):
+    return [sum((Q(float(e)) * y for e, y in zip(row, x, strict=True)), Q(0)) for row in a]
+
+
+def by_kkt(m, lam):
+    """w of min F subject to Xw = Zλ + z: Pw + Xᵀμ = −(Cᵀλ + p), in Fractions."""
+    r, d = m.X.shape
+    K = np.block([[m.P, m.X.T], [m.X, np.zeros((r, r))]])
+    first = [-x - Q(float(y)) for x, y in zip(times(m.C.T, lam), m.p, strict=True)]
+    second = [x + Q(float(y)) for x, y in zip(times(m.Z, lam), m.z, strict=True)]
+    return eliminated(K, first + second)[:d]
+
+
+def upper_value(m, lam, w):
+    Pw, Cw = times(m.P, w), times(m.C, w)
+    return (
+        sum((x * y for x, y in zip(w, Pw, strict=True)), Q(0)) / 2
+        + sum((x * (y + x / 2) for x, y in zip(lam, Cw, strict=True)), Q(0))
+        + sum((Q(float(x)) * y for x, y in zip(m.p, w, strict=True)), Q(0))
+    )
+
+
+def by_differences(m, lam):
+    """∇f: f is quadratic in λ, so its central difference is its derivative."""
+
+    def f(lam):
+        return upper_value(m, lam, by_kkt(m, lam))
+
+    moved = [[x + (i == j) * s for j, x in enumerate(lam)] for i in range(len(lam)) for s in (1, -1)]
+    return [(f(a) - f(b)) / 2 for a, b in zip(moved[::2], moved[1::2], strict=True)]
+
+
+def at(n):
+    return [Q(k % 3 - 1, 2) for k in range(n)]
+
+
+# -- three channels for w, differences for the hypergradient --------------------------------------------
+@sizes
+def test_over_the_rationals_there_is_no_error(n, d, r):
+    # kills: every simple/ mutant of a formula
+    m = parts(n, d, r, 0)
+    problem = m.problem.to("rational")
+    lam = at(n)
+    found = improved_hypergradient(problem, problem.backend.asarray(lam))
+    assert exactly(found.w) == by_kkt(m, lam)
+    assert exactly(found.value) == by_differences(m, lam)
+    assert (found.kind, found.bound, found.residual_adjoint) == ("exact", 0.0, 0.0)
+    solution = found.solution
+    assert (solution.rank, solution.residual_lower, solution.residual_upper) == (r, 0.0, 0.0)
+    assert (solution.normal.shape, solution.flat.shape) == ((d, r), (d, d - r))
+    # v = H⁺∇_wF: in the range of H, so orthogonal to its null space
+    assert not np.any(solution.flat.T @ found.v)
+    assert exactly(problem.lower.hess_ww(problem.backend.asarray(lam), found.w) @ found.v) == exactly(
+        problem.upper.grad_w(problem.backend.asarray(lam), found.w)
+    )
+
+
+@everywhere
+@sizes
+def test_floats_are_within_their_estimate(place, n, d, r):
+    # kills: simple/rank-floor mutants, simple/estimate mutants
+    m = parts(n, d, r, 0)
+    problem, lam = place.move(m.problem), at(n)
+    found = improved_hypergradient(problem, place.array([float(x) for x in lam]))
+    assert found.kind == "estimated"
+    assert found.solution.rank == r
+    assert squared_distance(to_numpy(found.value), by_differences(m, lam)) <= Q(float(found.bound)) ** 2
+    normal, flat = to_numpy(found.solution.normal), to_numpy(found.solution.flat)
+    both, condition = np.concatenate([normal, flat], axis=1), np.linalg.cond(m.X) ** 2 if r else 1.0
+    assert_rounded(both.T @ both, np.eye(d), terms=1.0, count=d)
+    assert_rounded(m.X @ flat, np.zeros((r, d - r)), terms=np.linalg.norm(m.X), count=d, condition=condition)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_estimate_covers_scales_and_conditions(seed):
+    """Levels scaled apart by up to 2¹⁰, F nearly flat: the error stays below the estimate, and the estimate tells."""
+    rng = np.random.default_rng(seed)
+    m = parts(2, 5, 3, seed, ridge=2.0 ** -int(rng.integers(0, 10)))
+    m = dataclasses.replace(
+        m, X=m.X * 2.0 ** rng.integers(0, 10, (3, 1)), p=m.p * 2.0 ** int(rng.integers(-9, 10))
+    )
+    lam = at(2)
+    found = improved_hypergradient(m.problem, np.array([float(x) for x in lam]))
+    wanted = by_differences(m, lam)
+    assert squared_distance(found.value, wanted) <= Q(float(found.bound)) ** 2
+    H = m.X.T @ m.X
+    # not empty words: three solves in a row, each with a floor of 10 d eps and a condition number
+    H, P = np.linalg.norm(m.X.T @ m.X), np.linalg.norm(m.P)
+    chain = (10 * 5) ** 2 * EPS["float64"] * np.linalg.cond(m.X) ** 4 * np.linalg.cond(m.P) ** 2
+    sizes = (
+        (1 + np.linalg.norm(found.w) + np.linalg.norm(m.p)) * (1 + H) * (1 + P) * (1 + np.linalg.norm(m.C))
+    )
+    assert found.bound <= chain * sizes
+
+
+@pytest.mark.parametrize("r", [0, 1, 2, 4, 5])
+def test_against_scipys_least_squares_and_null_space(r):
+    """w = X⁺(Zλ + z) + N u, NᵀPN u = −Nᵀ(P w_0 + Cᵀλ + p), with lstsq and null_space."""
+    from scipy.linalg import lstsq, null_space
+
+    m = parts(2, 5, r, 1)
+    w0 = lstsq(m.X, m.Z @ LAM + m.z)[0] if r else np.zeros(5)
+    N = null_space(m.X) if r else np.eye(5)
+    w = w0 - N @ np.linalg.solve(N.T @ m.P @ N, N.T @ (m.P @ w0 + m.C.T @ LAM + m.p)) if r < 5 else w0
+    v = (
+        np.linalg.pinv(m.X.T @ m.X, rcond=10 * 5 * EPS["float64"]) @ (m.P @ w + m.C.T @ LAM + m.p)
+        if r
+        else np.zeros(5)
+    )
+    found = improved_hypergradient(m.problem, LAM)
+    condition = (np.linalg.cond(m.X) if r else 1.0) ** 2 * np.linalg.cond(m.P)
+    assert_rounded(found.w, w, terms=1 + np.linalg.norm(w0) + np.linalg.norm(w), count=5, condition=condition)
+    assert_rounded(
+        found.v, v, terms=1 + np.linalg.norm(v) + np.linalg.norm(w), count=5, condition=condition**2
+    )
+    assert_rounded(found.solution.residual_lower, 0.0, terms=100.0, count=5)
+
+
+def test_tikhonovs_path_ends_there():
+    """w_ε = argmin G + εF = w_λ + c ε + O(ε²), over the rationals: extrapolated once, the error falls fourfold."""
+    problem = PARTS.problem.to("rational")
+    B, lam = problem.backend, problem.backend.asarray(LAM)
+    wanted = exactly(solve_simple(problem, lam).w)
+
+    def path(eps):
+        ridged = Combined(1, problem.lower, eps, problem.upper, B)
+        w = ri.exact.solve_lower(ri.BilevelProblem(problem.upper, ridged), lam).w
+        return exactly(w)
+
+    def extrapolated(eps):
+        return [2 * a - b for a, b in zip(path(eps / 2), path(eps), strict=True)]
+
+    def error(w):
+        return sum(((a - b) ** 2 for a, b in zip(w, wanted, strict=True)), Q(0))  # squared
+
+    eps = Q(1, 2**20)
+    assert Q(399, 100) < error(path(eps)) / error(path(eps / 2)) < Q(401, 100)
+    ratio = error(extrapolated(eps)) / error(extrapolated(eps / 2))
+    assert Q(1599, 100) < ratio < Q(1601, 100)
+    assert error(extrapolated(Q(1, 2**60))) < Q(1, 2**200)
+
+
+def test_one_minimiser_is_the_ordinary_problem():
+    for problem in (quadratic.random(n=2, d=3, seed=0), logistic.random(d=3, seed=5)):
+        plain, found = (
+            ri.exact_hypergradient(problem, problem.start()),
+            improved_hypergradient(problem, problem.start()),
+        )
+        assert found.solution.flat.shape == (problem.d, 0)
+        H = problem.lower.hess_ww(problem.start(), plain.w).dense()
+        for mine, true in ((found.w, plain.w), (found.v, plain.v), (found.value, plain.value)):
+            terms = 10 * (1 + np.linalg.norm(true) + np.linalg.norm(plain.v))
+            assert_rounded(mine, true, terms=terms, count=problem.d, condition=np.linalg.cond(H) ** 2)
+
+
+# -- levels that are not quadratic ------------------------------------------------------------------------
+def over_parametrised(seed=0):
+    """G = mean log cosh(Xw − y) + ½|Xw|² − λᵀZᵀXw: fewer rows (3) than weights (6), so the minimisers are Xw = z(λ)."""
+    rng = np.random.default_rng(seed)
+    X, y, Z, C = (rng.standard_normal(s) for s in ((3, 6), 3, (3, 2), (2, 6)))
+    H = X.T @ X
+    tail = quadratic.objective(ww=(H + H.T) / 2, lw=-Z.T @ X)
+    lower = Combined(1, uppers.log_cosh(X, y, n=2), 1, tail)
+    upper = quadratic.objective(ww=np.diag([1.0, 2, 3, 4, 5, 6]), lw=C, ll=np.eye(2), w1=np.ones(6))
+    return ri.BilevelProblem(upper, lower), X, y, Z, C
+
+
+@pytest.mark.parametrize("start", [None, np.array([3.0, -2.0, 0.0, 5.0, 1.0, -4.0])], ids=["origin", "far"])
+@on_cpu
+def test_over_parametrised_by_complex_steps(place, start):
+    """z(λ) by Newton in R³, then w by the KKT system, both in the complex plane: f(λ + ih e)."""
+    # kills: simple/H-at-start
+    problem, X, y, Z, C = over_parametrised()
+    lam, P = np.array([0.5, -1.0]), np.diag([1.0, 2, 3, 4, 5, 6])
+    K = np.block([[P, X.T], [X, np.zeros((3, 3))]])
+
+    def f(lam, z):
+        for _ in range(30):
+            slope = np.tanh(z - y) / 3 + z - Z @ lam
+            z = z - slope / ((1 - np.tanh(z - y) ** 2) / 3 + 1)
+        w = np.linalg.solve(K, np.concatenate([-(C.T @ lam + 1), z]))[:6]
+        return w @ P @ w / 2 + lam @ C @ w + lam @ lam / 2 + w.sum(), w
+
+    true_w = f(lam, np.zeros(3))[1]
+    wanted = [f(lam + 1e-200j * e, np.zeros(3) + 0j)[0].imag / 1e-200 for e in np.eye(2)]
+    found = improved_hypergradient(
+        place.move(problem), place.array(lam), start=None if start is None else place.array(start)
+    )
+    assert found.solution.rank == 3
+    H = problem.lower.hess_ww(lam, true_w).dense()
+    values = np.linalg.eigvalsh(H)[::-1]
+    assert_rounded(
+        found.solution.singular, np.abs(values), terms=values[0], count=6, condition=np.linalg.cond(X) ** 2
+    )
+    condition = np.linalg.cond(X) ** 2 * 6
+    size = 1 + np.linalg.norm(true_w) * 6 + np.linalg.norm(found.solution.singular)
+    assert_rounded(found.w, true_w, terms=size, count=6, condition=condition)
+    assert_rounded(found.value, wanted, terms=size * 10, count=6, condition=condition)
+
+
+def weighted():
+    """G = ½ Σ_i exp(λ_i)(x_i·w − y_i)², x_i in a plane of R⁴: three rows of rank 2, weighted by λ: H moves with λ."""
+    import autograd.numpy as anp
+
+    A = np.array([[1.0, 2.0], [-1.0, 0.5], [2.0, 1.0]])
+    basis = np.array([[1.0, 0.0, 2.0, -1.0], [0.0, 1.0, 1.0, 1.0]])
+    X, y = A @ basis, np.array([1.0, -2.0, 0.5])
+    lower = ri.from_function(lambda lam, w: anp.sum(anp.exp(lam) * (X @ w - y) ** 2) / 2, n=3, d=4)
+    upper = ri.from_function(lambda lam, w: anp.sum((w - 1) ** 2) / 2 + anp.sum(lam * w[:3]), n=3, d=4)
+    return ri.BilevelProblem(upper, lower), A, basis, y
+
+
+def test_a_hessian_that_moves_with_lambda_by_complex_steps():
+    """Weighted least squares u(λ) in the plane; w is then the nearest point of {Bw = u} to 1 − λ."""
+    problem, A, basis, y = weighted()
+    lam = np.array([0.3, -0.5, 0.1])
+
+    def f(lam):
+        u = np.linalg.solve(A.T @ (np.exp(lam)[:, None] * A), A.T @ (np.exp(lam) * y))
+        aim = np.ones(4) - np.append(lam, 0)
+        w = aim + basis.T @ np.linalg.solve(basis @ basis.T, u - basis @ aim)
+        return np.sum((w - 1) ** 2) / 2 + np.sum(lam * w[:3]), w
+
+    wanted = [f(lam + 1e-200j * e)[0].imag / 1e-200 for e in np.eye(3)]
+    found = improved_hypergradient(problem, lam)
+    condition = np.linalg.cond(A @ basis[:, :2]) ** 4 * np.exp(np.ptp(lam)) ** 2
+    size = 10 * (1 + np.linalg.norm(wanted) + np.linalg.norm(f(lam)[1]) + np.linalg.norm(found.v))
+    assert_rounded(found.value, wanted, terms=size, count=4, condition=condition)
+
+
+# -- where the search starts, nearly singular, shapes, numbers ---------------------------------------------
+@pytest.mark.parametrize("scale", [1.0, 1e8])
+def test_from_the_solution_and_from_far_away(scale):
+    """The minimum-norm solution, whose flat part is 0: nothing may be asked to be smaller than its rounding."""
+    # kills: simple/one-pass
+    rng = np.random.default_rng(3)
+    for seed in range(10):
+        m = dataclasses.replace(parts(2, 5, 3, seed), P=np.eye(5), C=np.zeros((2, 5)), p=np.zeros(5))
+        found = solve_simple(m.problem, LAM, start=scale * rng.standard_normal(5))
+        again = solve_simple(m.problem, LAM, start=found.w)
+        wanted = np.linalg.pinv(m.X) @ (m.Z @ LAM + m.z)
+        for w in (found.w, again.w):
+            size = 1 + np.linalg.norm(wanted)
+            assert_rounded(w, wanted, terms=size, count=5, condition=np.linalg.cond(m.X) ** 2)
+
+
+def test_a_small_singular_value_is_counted_above_the_floor_only():
+    """10 d eps σ_1: 2⁻⁴⁵ is a curvature, 2⁻⁵⁰ is rounding; rcond is what the result rests on."""
+    # kills: simple/rank-floor-higher, simple/rank-floor-lower
+    for power, rank in ((-45, 2), (-50, 1)):
+        H = np.diag([1.0, 2.0**power])
+        G = quadratic.objective(ww=H, lw=-np.array([[1.0, 0.0]]))
+        problem = ri.BilevelProblem(quadratic.objective(ww=np.eye(2), n=1), G)
+        found = improved_hypergradient(problem, np.array([3.0]))
+        assert found.solution.rank == rank
+        assert found.rcond == (2.0**power if rank == 2 else 1.0)
+        assert found.value.tolist() == [3.0]
+        exact = improved_hypergradient(problem.to("rational"), backend("rational").asarray([3.0]))
+        assert exact.solution.rank == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_single_precision_stays_single(seed):
+    # kills: simple/rank-floor-of-doubles
+    m = parts(2, 5, 3, seed)
+    m = dataclasses.replace(m, X=m.X / 3)  # H is rounded on the way there, and its null space with it
+    found = improved_hypergradient(m.problem.to("numpy", dtype="float32"), LAM.astype(np.float32))
+    assert found.value.dtype == found.w.dtype == found.v.dtype == np.float32
+    assert found.solution.rank == 3
+    wanted = by_differences(m, [Q(x) for x in LAM])
+    assert squared_distance(found.value, wanted) <= Q(float(found.bound)) ** 2
+
+
+def test_dropout_problems():
+    """E over masks of w: H becomes diagonal but for its off-diagonal products, and stays singular where w_2 is free."""
+    G = quadratic.objective(ww=np.diag([2.0, 0.0, 1.0]), lw=np.array([[-1.0, 0.0, 1.0]]))
+    F = quadratic.objective(ww=np.eye(3) + 1, w1=[0.0, -3.0, 1.0], n=1)
+    problem = (
+        ri.BilevelProblem(F, G)
+        .with_dropout(lower={"w": 0.5, "lam": 1}, upper={"w": 0.5, "lam": 1})
+        .to("rational")
+    )
+    lam = problem.backend.asarray([2.0])
+    found = improved_hypergradient(problem, lam)
+    ones = problem.backend.asarray([1.0])
+
+    def f(lam):
+        return problem.upper.value(lam, solve_simple(problem, lam).w)
+
+    assert list(found.value) == [(f(lam + ones) - f(lam - ones)) / 2]
+    assert found.solution.rank == 2
+
+
+@pytest.mark.parametrize("name", ["numpy", "rational"])
+def test_no_hyperparameters(name):
+    m = parts(0, 3, 1, 0)
+    found = improved_hypergradient(m.problem.to(name), backend(name).zeros((0,)))
+    assert found.value.shape == (0,)
+
+
+# -- refusals -------------------------------------------------------------------------------------------------
+def powers(power):
+    """G = ½ w_1² + ½ λ_1^power w_2²: the rank is 1 at λ = 0 and 2 beside it."""
+    return ri.BilevelProblem(
+        ri.from_function(lambda lam, w: ((w - 1) ** 2).sum() / 2, n=1, d=2),
+        ri.from_function(lambda lam, w: (w[0] ** 2 + lam[0] ** power * w[1] ** 2) / 2, n=1, d=2),
+    )
+
+
+def test_a_rank_that_changes_is_refused_with_the_singular_values():
+    # kills: simple/rank-change-unchecked
+    delta = 2.0**-13
+    with pytest.raises(HypothesisViolated, match="rank of the lower Hessian changes") as caught:
+        solve_simple(powers(2), [0.0])
+    assert caught.value.measured == f"singular values 1, 0 at λ, 1, {delta**2:.3g} at a neighbour"
+    found = solve_simple(powers(2), [0.5])
+    assert found.rank == 2
+    # F pulls w_2 to 1 where G leaves it free, and G to 0 elsewhere: so w_λ does jump
+    assert np.abs(found.w).max() <= 10 * 2 * EPS["float64"]
+    # a singular value of order δ⁴ is below the floor: the documented limit
+    assert solve_simple(powers(4), [0.0]).rank == 1
+
+
+@pytest.mark.parametrize("corner", [[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.5, 0.0]], ids=str)
+def test_the_rank_is_compared_inside_the_domain_too(corner):
+    """G = ½ Σ λ_i (w_i − 1)² on Λ = [0, 1]³: at λ_i = 0 the weight w_i is free, and beside it it is not."""
+    # kills: simple/neighbours-outside-dropped
+    import autograd.numpy as anp
+
+    lower = ri.from_function(lambda lam, w: anp.sum(lam * (w - 1) ** 2) / 2, n=3, d=3)
+    upper = ri.from_function(lambda lam, w: anp.sum(w**2) / 2, n=3, d=3)
+    problem = ri.BilevelProblem(upper, lower, Box(0.0, 1.0))
+    with pytest.raises(HypothesisViolated, match="rank of the lower Hessian changes"):
+        solve_simple(problem, corner)
+    assert solve_simple(problem, [0.5, 1.0, 1.0]).rank == 3
+    # nearer to the edge than δ the rank is that of the inside, and does not change
+    assert solve_simple(problem, [2.0**-20, 1.0, 0.5]).rank == 3
+
+
+def test_domains_that_know_no_nearest_point():
+    """An open box, a ball over the rationals: neighbours outside are passed over."""
+    for name, domain in (("numpy", Box(None, 1.0 + 2.0**-20, open=True)), ("rational", Ball(1.0))):
+        problem = dataclasses.replace(parts(1, 3, 2, 0).problem, domain=domain).to(name)
+        assert solve_simple(problem, problem.backend.asarray([1.0])).rank == 2
+
+
+def test_a_slope_along_a_flat_direction_is_refused():
+    # kills: simple/residual-unchecked
+    G = quadratic.objective(ww=np.diag([1.0, 0.0]), w1=[0.0, 0.5], n=1)
+    F = quadratic.objective(ww=np.eye(2), n=1)
+    for name in ("numpy", "rational"):
+        problem = ri.BilevelProblem(F, G).to(name)
+        with pytest.raises(HypothesisViolated, match="not bounded below") as caught:
+            solve_simple(problem, problem.backend.asarray([1.0]))
+        assert caught.value.measured.startswith("‖∇_wG‖ = 0.5, ")
+        assert "singular values of the Hessian of G 1, 0" in caught.value.measured
+
+
+def test_minimisers_that_are_no_affine_set_are_refused():
+    """G = ½w_1² + ¼w_2⁴ has one minimiser, 0, where its Hessian is singular all the same; F pulls w_2 to 3."""
+    G = ri.from_function(lambda lam, w: w[0] ** 2 / 2 + w[1] ** 4 / 4, n=1, d=2)
+    F = ri.from_function(lambda lam, w: w[0] ** 2 / 2 + (w[1] - 3) ** 2 / 2, n=1, d=2)
+    with pytest.raises(HypothesisViolated, match=r"‖Nᵀ∇_wF‖ = 3; singular values"):
+        solve_simple(ri.BilevelProblem(F, G), [0.0])
+
+
+def test_a_slope_that_appears_when_lambda_moves_is_refused():
+    """G = ½w_1² − λw_2 at λ = 0 has the minimisers w_1 = 0, and none beside it: there is nothing to differentiate."""
+    # kills: simple/neighbours-bounded-unchecked
+    G = quadratic.objective(ww=np.diag([1.0, 0.0]), lw=[[0.0, -1.0]])
+    F = quadratic.objective(ww=np.eye(2), n=1)
+    for name in ("numpy", "rational"):
+        problem = ri.BilevelProblem(F, G).to(name)
+        lam = problem.backend.asarray([0.0])
+        assert solve_simple(problem, lam).rank == 1
+        with pytest.raises(HypothesisViolated, match="near λ the lower level has no minimiser") as caught:
+            improved_hypergradient(problem, lam)
+        assert caught.value.measured == "‖∇²_λwG N‖ = 1 along the flat directions; singular values 1, 0"
+
+
+def test_levels_of_the_wrong_curvature_are_refused():
+    # kills: simple/convexity-unchecked
+    F = quadratic.objective(ww=np.eye(2), n=1)
+    G = quadratic.objective(ww=np.diag([1.0, -0.25]), n=1)
+    with pytest.raises(HypothesisViolated, match="not convex") as caught:
+        solve_simple(ri.BilevelProblem(F, G), [0.0])
+    assert caught.value.measured == "smallest eigenvalue of its Hessian -0.25"
+    there = ri.BilevelProblem(F, G).to("rational")
+    with pytest.raises(HypothesisViolated, match="-1/4"):
+        solve_simple(there, there.backend.asarray([0.0]))
+    flat = ri.BilevelProblem(
+        quadratic.objective(ww=np.diag([1.0, 0.0]), n=1), quadratic.objective(ww=np.diag([1.0, 0.0]), n=1)
+    )
+    for name in ("numpy", "rational"):
+        problem = flat.to(name)
+        with pytest.raises(HypothesisViolated, match="F is not strictly convex along the minimisers"):
+            solve_simple(problem, problem.backend.asarray([0.0]))
+
+
+def test_a_kink_at_the_solution_is_refused():
+    # kills: simple/kink-unchecked
+    @dataclasses.dataclass(frozen=True)
+    class Kinked(quadratic.Quadratic):
+        def kink_distance(self, lam, w, lam_moves=None, w_moves=None):
+            return abs(float(w[0]))
+
+    F = quadratic.objective(ww=np.eye(2), n=1)
+    kinked = Kinked(F.ww, F.lw, F.ll, F.w1, F.l1)
+    G = quadratic.objective(ww=np.diag([1.0, 0.0]), lw=[[-1.0, 0.0]])
+    assert solve_simple(ri.BilevelProblem(kinked, G), [1.0]).w.tolist() == [1.0, 0.0]
+    with pytest.raises(HypothesisViolated, match="at its kink"):
+        solve_simple(ri.BilevelProblem(kinked, G), [0.0])
+
+
+def test_what_is_asked_one_at_a_time():
+    problem = PARTS.problem
+    with pytest.raises(BadInput, match=r"λ \(3, 2\), start \(5,\)"):
+        solve_simple(problem, np.ones((3, 2)))
+    with pytest.raises(BadInput, match=r"start \(3, 5\)"):
+        solve_simple(problem, LAM, start=np.ones((3, 5)))
+    many = quadratic.random(n=2, d=3, seed=0, terms=4)
+    with pytest.raises(BadInput, match="0 and 1 leading axes"):
+        solve_simple(ri.BilevelProblem(many.upper, many.lower.at(np.arange(4))), LAM)
+    with pytest.raises(BadInput, match="measured: FixedPointProblem"):
+        improved_hypergradient(many.as_fixed_point(0.1), LAM)
+    balls = problem.to("interval")
+    with pytest.raises(BadInput, match="backend 'interval'"):
+        solve_simple(balls, balls.backend.asarray(LAM))
+    quartic = ri.BilevelProblem(many.upper, Quartic(many.lower)).to("rational")
+    with pytest.raises(BadInput, match="no closed form over the rationals"):
+        solve_simple(quartic, quartic.backend.asarray(LAM))
+
+
+@dataclasses.dataclass(frozen=True)
+class Quartic(ri.objective.Around):
+    """f + ¼ Σ w_j⁴: polynomial, and ∇_w is not affine."""
+
+    f: ri.Objective
+    backend: ri.arrays.Backend = ri.arrays.Backend()
+
+    def value(self, lam, w):
+        return self.f.value(lam, w) + self.backend.sum(w**4) / 4
+
+    def grad_lam(self, lam, w):
+        return self.f.grad_lam(lam, w)
+
+    def grad_w(self, lam, w):
+        return self.f.grad_w(lam, w) + w * w * w
+
+    def hess_ww(self, lam, w):
+        return self.f.hess_ww(lam, w) + matrix(
+            self.backend, self.backend.eye(self.d) * (3 * w * w), symmetric=True
+        )
+
+    def cross(self, lam, w):
+        return self.f.cross(lam, w)
+
+
+def test_newton_gives_up_where_curvature_vanishes():
+    """G = ¼w⁴ from 1: a third of the way at each step, and the rounding floor falls with it."""
+    G = ri.from_function(lambda lam, w: ((w - lam) ** 4).sum() / 4, n=1, d=1)
+    F = ri.from_function(lambda lam, w: (w**2).sum() / 2, n=1, d=1)
+    with pytest.raises(NotConverged, match="after 100 steps"):
+        solve_simple(ri.BilevelProblem(F, G), [0.0], start=[1.0])
