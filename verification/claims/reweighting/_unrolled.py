@@ -106,9 +106,9 @@ def through_the_loop(u: Unrolled) -> np.ndarray:
 
     def value(lam: Array) -> Any:
         w0 = start.value(lam, np.zeros(u.problem.d))
-        step, state = u.solver.map(boxed, lam, w0), u.solver.lift(w0, boxed)
-        for _ in range(u.solver.steps):
-            state = step.value(lam, state)
+        state = u.solver.lift(w0, boxed)
+        for k in range(1, u.solver.steps + 1):
+            state = u.solver.map(boxed, lam, w0, k).value(lam, state)
         return boxed.upper.value(lam, state[..., : u.problem.d])
 
     return np.asarray(grad(value)(u.lam))
@@ -116,7 +116,7 @@ def through_the_loop(u: Unrolled) -> np.ndarray:
 
 def rounding(u: Unrolled) -> float:
     """10·d·eps × steps × what a step may amplify × the sizes of the terms: no contraction is assumed."""
-    step, path = u.solver.map(u.problem, u.lam, u.w0), states(u.problem, u.solver, u.lam, u.w0)
+    step, path = u.solver.map(u.problem, u.lam, u.w0, 1), states(u.problem, u.solver, u.lam, u.w0)
     growth = np.prod([max(1.0, float(np.linalg.norm(step.d_w(u.lam, s).dense(), 2))) for s in path])
     B = max([size(u.jacobian), *(size(step.d_lam(u.lam, s).dense()) for s in path)])
     w, zero = path[-1][..., : u.problem.d], np.zeros(u.problem.d)
@@ -137,9 +137,9 @@ def rounding(u: Unrolled) -> float:
 
 def states(problem: Problem, solver: Iteration, lam: Array, w0: Array) -> list[Array]:
     """s_0 … s_T."""
-    step, path = solver.map(problem, lam, w0), [solver.lift(w0, problem)]
-    for _ in range(solver.steps):
-        path.append(step.value(lam, path[-1]))
+    path = [solver.lift(w0, problem)]
+    for k in range(1, solver.steps + 1):
+        path.append(solver.map(problem, lam, w0, k).value(lam, path[-1]))
     return path
 
 
@@ -161,21 +161,22 @@ def formula_16(
     does not carry B_0 through the steps.
     """
     path = states(problem, solver, lam, w0) if path is None else path
-    step, T, d = solver.map(problem, lam, w0), solver.steps, problem.d
+    T, d = solver.steps, problem.d
+    steps = [solver.map(problem, lam, w0, k) for k in range(1, T + 1)]
     B = problem.backend
     w = path[-1][..., :d]
     gradient = problem.upper.grad_w(lam, w)
     gradient = (
         B.concat([gradient, B.zeros((path[-1].shape[-1] - d,))]) if path[-1].shape[-1] > d else gradient
     )
-    jacobians = [step.d_w(lam, s).dense() for s in path[:-1]]  # A_1 … A_T
+    jacobians = [step.d_w(lam, s).dense() for step, s in zip(steps, path[:-1], strict=True)]  # A_1 … A_T
     total: Any = problem.upper.grad_lam(lam, w)
     for t in range(T + 1):
         u = gradient
         for A in reversed(jacobians[min(t + late, T) :] if t or moved else []):
             u = (A.T if transposed else A) @ u
         if t:
-            total = total + step.d_lam(lam, path[t - 1]).dense().T @ u
+            total = total + steps[t - 1].d_lam(lam, path[t - 1]).dense().T @ u
         elif start is not None:
             total = total + start.T @ solver.lift_T(u, problem)
     return total

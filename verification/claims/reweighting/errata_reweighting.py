@@ -181,11 +181,13 @@ CLAIMS = (
             proof="Chain rule with $\\partial\\hat\\theta_{t+1}/\\partial\\omega_i = -(\\alpha/n)\\nabla "
             "L_i(\\theta_t)$; the outer gradient belongs at $\\hat\\theta_{t+1}$, as in the second line. The "
             "printed line is exact where $\\sum_i\\omega_i\\nabla L_i(\\theta_t) = 0$ (in particular at "
-            "$\\omega = 0$) or where F is affine along the step.",
+            "$\\omega = 0$, where Ren et al. take it) or where $\\nabla F$ is constant along the step (for "
+            "convex F: where F is affine along it).",
         ),
         budget=Budget(quick=60, full=400),
         notes="Proportionality over i is tested by all 2 × 2 minors, so one weight or one parameter (d = 1) "
-        "cannot show the difference; the true derivative is differenced in ω, exactly.",
+        "cannot show the difference; the true derivative is differenced in ω, exactly. A negative factor "
+        "would pass for proportional, see l2rw-eq-4@proportional.",
     ),
     Claim(
         id="reweighting/erratum-counts",

@@ -29,7 +29,7 @@ from verification.model import Budget, Claim, Control, Correction, Measurement, 
 
 def printed_start(u: Unrolled, lam: Array) -> Array:
     """Φ_1(u), the first step of the iteration, from the origin."""
-    return u.solver.map(u.problem, lam, u.w0).value(lam, u.problem.w(None))
+    return u.solver.map(u.problem, lam, u.w0, 1).value(lam, u.problem.w(None))
 
 
 def sum_14(u: Unrolled) -> Array:

@@ -1,0 +1,357 @@
+"""The claims of ``improved-bilevel`` on sets of minimisers, BiG-SAM and theorem 1: formulas by a second channel."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import refimpl as ri
+from refimpl.solvers import Averaging
+from verification.claims.improved_bilevel import (
+    _families,
+    _instances,
+    _intervals,
+    lemma_2,
+    lemma_2_descent,
+    lemma_2_limit,
+    lemma_2_powers,
+    lemma_2_projected,
+    lemma_2_rate,
+    lemma_3,
+    proof_29,
+    prop_1,
+    theorem_1,
+    theorem_1_uniform,
+)
+
+EPS = float(np.finfo(float).eps)
+KINDS = _instances.KINDS
+
+
+def case(kind: str = "quadratic", **more):
+    """Three dimensions, one flat; a slab needs Q = I."""
+    q = [1.0, 1.0, 1.0] if kind == "slab" else [1.0, 2.0, 5.0]
+    params = {"kind": kind, "d": 3, "x": [0.5, 0.0, 0.1], "q": q, "knee": 0.3, "turn": 2, "tilt": 3}
+    return _instances.Case(
+        _instances.line(**{**params, "a": [1.0, -2.0, 3.0], "start": [1.0, 0.5, -1.0], **more})
+    )
+
+
+# -- the instances ------------------------------------------------------------------------------------------------
+
+
+def test_the_three_lines_are_the_librarys_solver():
+    of = case(share=0.75, gamma=0.6)
+    states = lemma_2_limit.library(of)
+    assert np.abs(states - of.run[0]).max() <= of.rounding
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_derivatives(kind):
+    of = case(kind)
+    rng, h = np.random.default_rng(0), 1e-6
+    for w in rng.uniform(-2, 2, (20, 3)):
+        for value, grad in ((of.G, of.grad_G), (of.F, of.grad_F)):
+            found = [(value(w + h * e) - value(w - h * e)) / (2 * h) for e in np.eye(3)]
+            assert np.abs(found - grad(w)).max() <= 40 * (h + EPS * (1 + value(w)) / h)  # h'' jumps at a knee
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_solution_minimises_F_among_minimisers_of_G(kind):
+    of = case(kind)
+    w = of.solution
+    assert np.linalg.norm(of.grad_G(w)) <= of.rounding
+    rng = np.random.default_rng(1)
+    for step in rng.uniform(-1, 1, (200, 3)):
+        other = w + step
+        if kind == "slab":  # its projection on the slab
+            u = other @ of.R
+            other = of.R @ np.where(of.x > 0, np.clip(u, -0.3, 0.3), u)
+        else:
+            other = w + of.flat @ (of.flat.T @ step)
+        assert of.G(other) <= of.G(w) + of.rounding
+        assert of.F(other) >= of.F(w) - of.rounding
+
+
+def test_the_printed_beta():
+    of = case(share=0.75)
+    low, high = 1.0, 5.0
+    assert of.beta == pytest.approx(math.sqrt(1 - 2 * of.t * low * high / (low + high)), rel=10 * EPS)
+    longest = case(share=1.0)
+    assert longest.beta == pytest.approx((high - low) / (high + low), rel=100 * EPS)
+
+
+def test_where_the_printed_bound_is_tightest_in_one_dimension():
+    """(ξ − 1 + e^{−ξ})²/(4ξ³) at its largest, ξ = sHk, as sH → 0."""
+    xi = np.linspace(0.5, 6, 100001)
+    limit = float(((xi - 1 + np.exp(-xi)) ** 2 / (4 * xi**3)).max())
+    ratios = []
+    for x in (0.04, 0.02, 0.01):
+        of = _instances.Case(_instances.line(x=[x], start=[1.0], K=int(4 / x)))
+        observed, _ = lemma_2.gaps(of)
+        ratios.append(float((observed / lemma_2.printed(of)).max()))
+    errors = [abs(r - limit) for r in ratios]
+    assert errors[2] < errors[1] < errors[0] < 0.1 * limit  # first order in sH
+    assert limit == pytest.approx(0.04035, abs=5e-6)
+
+
+def test_the_tightest_case_found_of_the_printed_bound():
+    """G = δ|w| but for a small knee, δ = 3/(2k): 3/32 of the bound as k grows."""
+    ratios = []
+    for k in (60, 240, 960):
+        of = _instances.Case(_instances.line(kind="huber", knee=1.5 / k, K=k))
+        ratios.append(float((lemma_2.gaps(of)[0] / lemma_2.printed(of)).max()))
+    errors = [3 / 32 - r for r in ratios]
+    assert 0 < errors[2] < errors[1] / 3 < errors[0] / 9  # first order in 1/k
+
+
+# -- lemma 2 ------------------------------------------------------------------------------------------------------
+
+
+def test_the_energy_is_its_definition():
+    of = case(within=True, share=0.9, gamma=0.4, K=60)
+    values, _ = lemma_2_descent.energy(of)
+    first = math.floor(of.c)
+    A = 0.0
+    assert values[0] == pytest.approx(0.5 * np.sum((of.run[0][first] - of.solution) ** 2), rel=100 * EPS)
+    for place, k in enumerate(range(first + 1, 61), start=1):
+        alpha = of.c / k
+        A += 1 - alpha
+        epsilon = of.t * alpha / (1 - alpha)
+        w = of.run[0][k]
+        psi = of.s * (of.G(w) - of.G(of.solution)) + epsilon * (of.F(w) - of.F(of.solution))
+        expected = A * psi + 0.5 * np.sum((w - of.solution) ** 2)
+        assert values[place] == pytest.approx(expected, abs=1e4 * EPS * (1 + abs(A * psi)))
+
+
+def test_the_constant_of_the_energy():
+    assert lemma_2_descent.kappa(case(gamma=0.5, share=1.0)) == 0.5  # m >= 2γ
+    of = _instances.Case(_instances.line(gamma=0.1, share=1.0))
+    m = 0.2  # β = 0
+    assert lemma_2_descent.kappa(of) == pytest.approx(0.5 * math.exp(m * (1 - m)), rel=10 * EPS)
+
+
+def test_the_fixed_points_of_the_steps_stay_within_the_tracking_constant():
+    of = case(share=0.75, gamma=0.8)
+    Y, D = lemma_2_limit.tracking(of)
+    H = (of.R * of.x) @ of.R.T
+    before = None
+    for k in (int(2 * of.c) + 3, 200, 2000):
+        epsilon = of.t * (of.c / k) / (1 - of.c / k)
+        p = np.linalg.solve(of.s * H + epsilon * of.Q, epsilon * of.Q @ of.a)
+        assert np.linalg.norm(p - of.solution) <= D * epsilon
+        if before is not None:
+            assert np.linalg.norm(p - before[0]) <= D * (before[1] - epsilon)
+        before = (p, epsilon)
+    assert Y > 2 * D * of.t * of.c
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_selected_corner_or_face_is_the_best_of_a_grid(seed):
+    rng = np.random.default_rng(seed)
+    params = {
+        "Q": [int(rng.integers(1, 5)), int(rng.integers(1, 5)), int(rng.integers(-6, 7))],
+        "box": rng.integers(-3, 4, (2, 2)).tolist(),
+        "a": rng.integers(-9, 10, 2).tolist(),
+    }
+    of = lemma_2_limit.Boxed(params)
+    best = of.value(of.selected)
+    grids = [[low + Fraction(i, 12) * (high - low) for i in range(13)] for low, high in of.box]
+    assert all(of.value((x, y)) >= best for x in grids[0] for y in grids[1])
+
+
+def test_planar_errors_are_the_librarys():
+    of = lemma_2_rate.Planar(lemma_2_rate.planar(0.5, b=0.3))
+    H, Q = np.diag([of.h, 0.0]), of.Q
+    a = of.solution - np.linalg.solve(Q, np.array([of.g, 0.0]))
+    assert a == pytest.approx([1.0, 2.0], rel=100 * EPS)  # what the family says a is
+    upper = ri.zoo.quadratic.objective(ww=Q, w1=-Q @ a, n=1)
+    problem = ri.BilevelProblem(upper, ri.zoo.quadratic.objective(ww=H, n=1))
+    solver = ri.solvers.BiGSAM(50, s=of.s, t=of.t, alpha=Averaging(of.beta, of.gamma))
+    states = solver.run(problem, np.zeros(1), of.solution + np.array([0.0, of.n0]), keep=None).states
+    assert np.abs(np.array(states[1:]) - of.solution - of.errors[:50]).max() <= 50 * 100 * EPS
+
+
+def test_values_of_the_planar_family():
+    of = lemma_2_rate.Planar(lemma_2_rate.planar(2.0, b=0.5))
+    a = of.solution - np.linalg.solve(of.Q, np.array([of.g, 0.0]))
+
+    def F(w):
+        return ((w - a) @ of.Q * (w - a)).sum(axis=-1) / 2
+
+    found = F(of.solution + of.errors) - F(of.solution)
+    assert np.abs(found - of.values).max() <= 1e3 * EPS * F(of.solution + of.errors).max()
+
+
+@pytest.mark.parametrize(("e", "m"), [(2, 2), (3, 5), (1, 1)])
+def test_products_telescope(e, m):
+    k = m + 20
+    exact = Fraction(1)
+    for i in range(m + 1, k + 1):
+        exact *= 1 - Fraction(e, i)
+    assert exact == Fraction(math.perm(m, e), math.perm(k, e))
+    found, low, high = lemma_2_powers.product({"e": float(e), "m": m, "k": k})
+    assert found == pytest.approx(float(exact), rel=100 * EPS)
+    assert low <= found * (1 + 100 * EPS) <= high * (1 + 200 * EPS)
+
+
+def test_the_orthants_minimisers():
+    of = lemma_2_projected.Orthant(lemma_2_projected.PLANE)
+    grid = np.linspace(0, 3, 61)
+    points = np.array([[x, y] for x in grid for y in grid])
+    gaps = of.gap(points)
+    assert gaps.min() >= -of.rounding
+    best = points[gaps <= of.rounding]
+    F = ((best - of.entries("a")) ** 2).sum(axis=1)
+    assert np.array_equal(best[np.argmin(F)], of.solution)
+    off = points - np.where(of.entries("x") > 0, of.solution, points)
+    assert (gaps >= of.growth / 2 * (off**2).sum(axis=1) - of.rounding).all()
+
+
+# -- proposition 1, lemmas 1 and 3 --------------------------------------------------------------------------------
+
+GRID = [Fraction(i, 24) for i in range(-24, 25)]
+
+
+@pytest.mark.parametrize("h", [0, 1, 3])
+@pytest.mark.parametrize("e", [-4, -1, 0, 2])
+def test_minimisers_and_growth_of_the_interval_family(h, e):
+    of = _intervals.Lower(Fraction(h), Fraction(e), Fraction(1))
+    assert min(of(w) for w in GRID) >= of.least
+    assert all(of.distance(w) == 0 for w in GRID if of(w) == of.least)
+    quotients = [2 * (of(w) - of.least) / of.distance(w) ** 2 for w in GRID if of.distance(w)]
+    if of.growth is None:
+        assert not quotients
+    else:
+        assert all(q >= of.growth for q in quotients)
+        if h == 0 or abs(e) <= h or (h, e) == (0, -1):
+            assert min(quotients) == of.growth  # attained at the far end or everywhere
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_delta_and_hausdorff_of_the_interval_family(seed):
+    rng = np.random.default_rng(seed)
+    of = _intervals.Pair(
+        {
+            "h": [int(rng.integers(0, 3)), int(rng.integers(0, 3))],
+            "e": rng.integers(-3, 4, 2).tolist() if seed % 2 else [0, int(rng.integers(-2, 3))],
+            "k": rng.integers(-3, 4, 2).tolist(),
+            "q": 1,
+            "a": 3,
+            "lam": [0, 1],
+            "mu": [1, 1],
+        }
+    )
+    if seed % 3 == 0:
+        of = _intervals.Pair({**of.params, "h": [0, of.params["h"][1]], "e": [0, of.params["e"][1]]})
+    sets = [one.argmin for one in (of.first, of.second)]
+    inside = [w for w in GRID + [x for s in sets for x in s] if any(low <= w <= high for low, high in sets)]
+    assert of.delta >= max(abs(of.first(w) - of.second(w)) for w in inside)
+    points = [[w for w in inside if low <= w <= high] for low, high in sets]
+    far = max(
+        *(min(abs(x - y) for y in points[1]) for x in points[0]),
+        *(min(abs(x - y) for y in points[0]) for x in points[1]),
+    )
+    assert of.hausdorff == far
+
+
+def test_what_the_sets_approach():
+    """Against the sets at λ_n = 2^{−n}, exact from the first n on for a family through 0."""
+    for slope in (-3, -1, 0, 1):
+        of = _intervals.Pair(_intervals.pair(h=[0, 2], e=[0, slope]))
+        near = of.at(Fraction(1, 2**20)).argmin
+        assert of.approached.argmin == near
+    kept = _intervals.Pair(_intervals.pair(h=[1, 1], e=[1, 0]))
+    assert kept.approached is kept.first
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_growth_of_a_staircase(seed):
+    rng = np.random.default_rng(seed)
+    params = {"widths": rng.integers(1, 7, 3).tolist(), "slopes": rng.integers(0, 9, 3).tolist()}
+    of = prop_1.Staircase({**params, "last": int(rng.integers(1, 9))})
+    us = [*(Fraction(i, 60) for i in range(1, 1200)), Fraction(10**6)]
+
+    def value(u):
+        start, at, slope, curvature = [p for p in of.pieces if p[0] <= u][-1]
+        return at + slope * (u - start) + curvature * (u - start) ** 2 / 2
+
+    quotients = [2 * value(u) / u**2 for u in us]
+    assert all(q >= of.sigma for q in quotients)
+    assert min(quotients) <= of.sigma + Fraction(
+        1, 1000
+    )  # the grid is 1/60 from the minimum, or it is far out
+    knots = [p[0] for p in of.pieces if p[0]]
+    assert all(value(u) == p[1] for u, p in zip(knots, [p for p in of.pieces if p[0]], strict=True))
+
+
+def test_the_smallest_curvature_beside_a_disc():
+    r, eps, L = 1.0, 0.125, 2.0
+    w = np.array([r + eps, 0.0])
+
+    def G(w):
+        return L / 2 * max(np.linalg.norm(w) - r, 0) ** 2
+
+    h = 1e-4
+    along = (G(w + np.array([0, h])) - 2 * G(w) + G(w - np.array([0, h]))) / h**2
+    found = prop_1.disc({"r": 4, "eps": [1, 8], "L": 2})
+    assert along == pytest.approx(float(found.smallest), abs=10 * (h**2 + EPS / h**2) * L)
+    assert prop_1.disc({"r": 4, "eps": [1, 8], "L": 1, "kink": True}).smallest == 1
+
+
+def test_tables_that_escape():
+    of = lemma_3.Escape(Fraction(1), False)
+    for K in (1, 2, 7):
+        f = [of.f(Fraction(k)) for k in range(12)]
+        f_K = [x - (Fraction(2, K) if k == K else 0) for k, x in enumerate(f)]
+        assert f_K.index(min(f_K)) == of.minimiser(K)
+        assert max(abs(a - b) for a, b in zip(f, f_K, strict=True)) == of.apart(K)
+
+
+def test_the_smallest_case_of_29_by_hand():
+    of = proof_29.Quartic(proof_29.SMALLEST)
+    assert of.difference == (Fraction(8, 3), Fraction(7, 3))
+    # ξ² + (ξ + 1)² = 8/3 and (ξ + 1)² = 7/3: ξ² = 1/3, so 2ξ = 1
+    (a, b, c), (p, q, r) = of.coefficients(0), of.coefficients(1)
+    assert (a, b, c) == (2, 2, Fraction(-5, 3))
+    assert (p, q, r) == (1, 2, Fraction(-4, 3))
+    assert of.resultant != 0
+    one_term = proof_29.Quartic({**proof_29.SMALLEST, "terms": [[1, 1, 0, 0], [1, 1, 0, 0]]})
+    assert one_term.resultant == 0  # one direction: the theorem on the line
+
+
+# -- theorem 1 ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stairs", [False, True])
+def test_the_turning_family(stairs):
+    of = _families.Turning(theorem_1_uniform.turning(d=3, q=[1.0, 2.0, 4.0], tilt=2, stairs=stairs))
+    across = (of.normals * of.solutions).sum(axis=1) - of.levels
+    assert np.abs(across).max() <= of.rounding
+    g = of.grad_F(of.solutions)
+    assert np.abs(g - (g * of.normals).sum(axis=1)[:, None] * of.normals).max() <= of.rounding  # g along n
+    u = np.linspace(-5, 5, 2001)
+    slope = np.abs(_families.staircase(u)) if stairs else np.abs(u)
+    assert (np.abs(u) <= slope * of.h / of.rho * (1 + 10 * EPS)).all()
+
+
+def test_the_floor_is_below_every_point_that_is_nearly_minimal():
+    of = _families.Fading(theorem_1.fading(K=64))
+    for w in np.linspace(-2, 2, 401):
+        feasible = of.lams * w * w / 2 <= of.gap
+        assert (of.F(np.full(len(of.lams), w))[feasible] >= of.floor[feasible] - of.rounding).all()
+
+
+def test_the_drop_in_rationals_and_in_floats():
+    """f_K(0) and f_K at a λ beside 0, against the float family."""
+    params = {"q": [1, 1], "a": [1, 1], "w0": [3, 1], "beta": [1, 2]}
+    exact = theorem_1_uniform.Drop(params)
+    for place, K in enumerate(theorem_1_uniform.KS):
+        of = _families.Fading(theorem_1.fading(mu=0.0, w0=3.0, share=0.75, gamma=1.0, K=K))
+        assert of.beta == 0.5
+        for lam in (Fraction(0), Fraction(1)):
+            at = int(np.flatnonzero(of.lams == float(lam))[0])
+            assert of.reached[at] == pytest.approx(float(exact.reached(lam)[place]), abs=of.rounding)

@@ -1,0 +1,226 @@
+"""The claims about the penalty method and the augmented Lagrangian: their helper formulas by a second channel."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from flint import fmpq
+from hypothesis import given
+from hypothesis import strategies as st
+
+import refimpl as ri
+from refimpl import check_derivatives
+from refimpl.arrays import to_numpy
+from refimpl.exact import hyperobjective_hessian
+from verification.claims.reweighting import (
+    _bent,
+    _penalty,
+    auglag_general,
+    auglag_rate,
+    equal_cost,
+    non_convex_lower,
+    penalty_condition,
+    penalty_joint,
+    penalty_quadratic,
+    penalty_rate,
+)
+from verification.instances import EPS
+
+SIZES = {"n": st.integers(1, 3), "d": st.integers(1, 3), "seed": st.integers(0, 999)}
+seeds = st.integers(0, 999)
+small = st.fractions(0, 10**6, max_denominator=10**6)
+
+
+@given(small)
+def test_roots_are_rounded_up_and_hardly(x):
+    root = _penalty.root_above(fmpq(x.numerator, x.denominator))
+    exact = Fraction(int(root.p), int(root.q))
+    assert exact**2 >= x
+    assert (exact - Fraction(1, 2**60)) ** 2 < x or exact == 0
+    assert _penalty.root_above(fmpq(9, 4)) == fmpq(3, 2)
+
+
+@given(st.fixed_dictionaries({**SIZES, "convex": st.booleans(), "gamma": st.just([1, 2])}))
+def test_the_spectra_are_those_stated_and_the_adjoint_is_the_packages(params):
+    p = _penalty.penalised(params)
+    H, Q = (np.asarray(to_numpy(x), dtype=float) for x in (p.H, p.Q))
+    scale = 10 * len(H) * EPS * np.linalg.norm(Q) * np.linalg.cond(H) ** 2 + 1e-300
+    assert np.linalg.eigvalsh(H) == pytest.approx(
+        sorted(p.h.spectrum), abs=10 * len(H) * EPS * np.linalg.norm(H)
+    )
+    S = np.linalg.solve(H, np.linalg.solve(H, Q).T)
+    assert np.linalg.eigvalsh((S + S.T) / 2) == pytest.approx(sorted(p.s.spectrum), abs=scale)
+    exact = ri.exact_hypergradient(p.problem, p.lam)
+    assert [*exact.w, *exact.v, *exact.value] == [*p.w_star, *p.adjoint, *p.hypergradient]
+    assert p.gamma + min(p.s.spectrum) > 0
+
+
+@given(seeds, st.integers(1, 3), st.booleans())
+def test_the_two_forms_of_the_factor_agree(seed, d, convex):
+    # kills: H for H², a side exchanged: S(S + μI)⁻¹ = (I + μHQ⁻¹H)⁻¹ where Q is invertible
+    p = _penalty.penalised({"n": 1, "d": d, "seed": seed, "convex": convex, "gamma": [3, 2]})
+    eye = auglag_rate.eye(p)
+    assert ((auglag_rate.factor(p) @ p.shifted() - p.S) == 0).all()
+    assert ((p.shifted() @ auglag_rate.factor(p) - p.S) == 0).all()
+    assert ((eye - auglag_rate.factor(p)) @ p.shifted() == p.gamma * eye).all()
+
+
+@given(seeds, st.integers(1, 3))
+def test_derivatives_of_the_bent_level(seed, d):
+    # kills: a third, a quarter or the 2 of e lost
+    g = _bent.backward(_bent.at(d=d, seed=seed)).lower.to("numpy")
+    rng = np.random.default_rng(seed)
+    check_derivatives(g, rng.standard_normal(1), rng.standard_normal(d))
+
+
+@given(seeds, st.integers(1, 3), st.booleans())
+def test_the_bent_levels_constants_hold_where_they_are_stated(seed, d, convex):
+    """m below every Hessian; −s_ I ⪯ S ⪯ s⁺ I inside the ball, S by differences of y ↦ f(v(y)) along r."""
+    b = _bent.backward(_bent.at((1, 1), d=d, seed=seed, over=64, convex=convex))
+    rng = np.random.default_rng(seed)
+    if b.m <= 0:
+        return
+    g, Q, p = b.lower.to("numpy"), np.asarray(to_numpy(b.q.a), float), np.asarray(to_numpy(b.p), float)
+    low, high = (float(x) for x in b.curvature)
+    radius = float(np.linalg.norm(to_numpy(b.r).astype(float))) / float(b.m)
+    lam = np.zeros(1)
+    for _ in range(5):
+        w = rng.standard_normal(d)
+        assert np.linalg.eigvalsh(g.hess_ww(lam, 10 * w).dense())[0] >= float(b.m) * (1 - 100 * EPS * 1e4)
+        w = w / np.linalg.norm(w) * radius * rng.uniform()
+        H = g.hess_ww(lam, w).dense()
+        v = np.linalg.solve(H, Q @ w + p)
+        # Σ_k v_k ∇²r_k: the derivative of Hv along the coordinates, exact as H is quadratic in w
+        bend = np.stack([(g.hess_ww(lam, w + e) @ v - g.hess_ww(lam, w - e) @ v) / 2 for e in np.eye(d)])
+        S = np.linalg.solve(H, np.linalg.solve(H, Q - bend).T)
+        values = np.linalg.eigvalsh((S + S.T) / 2)
+        slack = 1e3 * d * EPS * (1 + np.abs(values).max()) * np.linalg.cond(H) ** 2
+        assert -low - slack <= values[0]
+        assert values[-1] <= high + slack
+
+
+@given(seeds, st.integers(1, 3))
+def test_backward_instances_are_stationary(seed, d):
+    for more in ({}, {"multiplier": True}):
+        b = _bent.backward(_bent.at((3, 2), d=d, seed=seed, over=4, **more))
+        assert _bent.STATIONARY.predicate(b)[0]
+        moved = _bent.backward(_bent.at((3, 2), d=d, seed=seed, over=4, off=1, **more))
+        assert not _bent.STATIONARY.predicate(moved)[0]
+
+
+def test_three_stationary_points_for_an_affine_f_and_a_strongly_convex_g():
+    """r = v + 4v/(1 + v²), f = −3v, γ = 1: v = 1 exactly, a maximum; the penalty function needs γ > s_."""
+    r = lambda v: v + 4 * v / (1 + v * v)  # noqa: E731 (one formula)
+    slope = lambda v: 1 + 4 * (1 - v * v) / (1 + v * v) ** 2  # noqa: E731 (its derivative)
+    v = np.linspace(0.01, 5, 5000)
+    gradient = r(v) * slope(v) - 3
+    assert r(Fraction(1)) * slope(Fraction(1)) == 3
+    assert np.count_nonzero(np.diff(np.sign(gradient[np.abs(gradient) > 1e-9]))) == 3
+    assert slope(v).min() >= 0.5
+
+
+def test_local_factors_for_an_affine_f_are_those_of_the_notes():
+    """r = v + v² + v³, f = v: S = −2 at v*, factor −2/(μ − 2), from pairs at v = ε."""
+    for mu, factor in ((3, -2), (4, -1), (6, Fraction(-1, 2))):
+        b = _bent.backward(auglag_general.bending(gamma=[mu, 1], over=10**6))
+        new, old = b.phi.multiplier(b.w)[0] - b.adjoint[0], b.v[0] - b.adjoint[0]
+        assert float(new / old) == pytest.approx(float(factor), rel=1e-4)  # the remainder is 10⁻⁶
+
+
+def test_the_exponents_interval_is_reached_by_closed_forms():
+    g = penalty_quadratic.growing(_penalty.scalar(2, 3, (1, 1)))
+    sizes = [0.5 / (float(x) + 3) for x in g.gammas]
+    logs = np.log([float(x) for x in g.gammas])
+    assert g.slope == pytest.approx(np.polyfit(logs, np.log(sizes), 1)[0], rel=1e-12)
+    assert penalty_quadratic.growing({"degenerate": True}).slope == pytest.approx(-3 / 5, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_joint_problem_against_the_package(seed):
+    # kills: a factor of W or a transpose in φ_uu, φ_uy; a stationary point that is not the hyperobjective's
+    j = penalty_joint.joint(_penalty.one((3, 1), n=2, d=3, seed=seed))
+    assert (ri.exact_hypergradient(j.at.problem, j.at.lam).value == 0).all()
+    problem = j.at.problem.to("numpy")
+    lam = np.asarray(to_numpy(j.at.lam), float)
+    uu = np.asarray(to_numpy(j.uu), float)
+    assert hyperobjective_hessian(problem, lam) == pytest.approx(uu, rel=1e-10, abs=1e-10 * np.abs(uu).max())
+    # S: the Schur complement of u in the Hessian of φ over (u, y)
+    p = j.at
+    back = np.block([[_floats(np.eye(2)), np.zeros((2, 3))], [_floats(j.W), np.linalg.inv(_floats(p.H))]])
+    phi = back.T @ _floats(j.P) @ back
+    schur = phi[2:, 2:] - phi[2:, :2] @ np.linalg.solve(phi[:2, :2], phi[:2, 2:])
+    size = np.abs(phi).max() * np.linalg.cond(_floats(p.H)) ** 2
+    assert schur == pytest.approx(_floats(j.S), abs=1e3 * EPS * size)
+    assert phi[:2, 2:] == pytest.approx(_floats(p.coupling), abs=1e3 * EPS * size)
+
+
+def _floats(x):
+    return np.asarray(to_numpy(x), dtype=float)
+
+
+def test_the_smallest_joint_problem_in_closed_form():
+    for gamma in (1, 9, 99):
+        j = penalty_joint.joint(_penalty.scalar(1, 1, (gamma, 1), a=[-1]))
+        u, w = j.minimiser(0 * j.at.adjoint)
+        assert j.at.lam[0] - u[0] == fmpq(1, 2 * (1 + 2 * gamma))
+        assert w[0] - u[0] == fmpq(1, 1 + 2 * gamma)
+        assert penalty_condition.condition(j, float(gamma))[0] == pytest.approx(1 + 2 * gamma, rel=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_the_flat_hyperobjective_is_a_stationary_point(k):
+    u = Fraction(1, 2**k)
+    s = penalty_joint.measured({"flat": k})
+    assert s.gamma == fmpq(12 * (k == 1) + 80 * (k == 2) + 576 * (k == 3))
+    assert (Fraction(int(s.error.p), int(s.error.q)), s.hyper) == (u * u, False)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=3, max_size=3))
+def test_derivatives_of_the_wells(roots):
+    g = non_convex_lower.Wells(np.array(sorted(roots), dtype=float))
+    check_derivatives(g, np.zeros(1), np.array([0.7]))
+    assert all(g.grad_w(np.zeros(1), np.array([float(root)]))[0] == 0 for root in roots)
+
+
+def test_the_notes_counterexample_is_a_maximiser_and_the_penalty_goes_there_from_afar():
+    t = non_convex_lower.trapped(non_convex_lower.wells([-1, 0, 1], 1))
+    assert t.refused
+    assert t.curvature == -1
+    inner = ri.approximate.InnerDescent(60, 0.004)
+    problem = t.problem.to("numpy")
+    end = ri.approximate.penalty(problem, [0.0], gamma=100.0, w0=np.array([0.3]), inner=inner, check=False).w
+    assert abs(end[0]) < 1e-9
+
+
+@pytest.mark.parametrize("j", [1, 2, 3])
+def test_the_map_by_descent_is_the_recursion_of_every_eigenvector(j):
+    # kills: a power of ρ, δ's coefficient: spectra of 2 × 2 blocks against the method's own map
+    p = equal_cost.priced(equal_cost.point(kappa=3.0, q=0.5, mu=2.0, j=j, share=0.7, d=3, seed=4))
+    expected = []
+    for h in np.geomspace(1, p.kappa, p.d):
+        rho = (1 - p.share * 2 * h * h / (p.kappa**2 + 1)) ** j
+        a = (1 - rho) / (p.q + p.mu)
+        expected += np.linalg.eigvals([[rho, a], [-p.mu * rho, 1 - p.mu * a]]).tolist()
+        assert np.linalg.det([[rho, a], [-p.mu * rho, 1 - p.mu * a]]) == pytest.approx(rho, abs=1e-14)
+    by_size = lambda values: np.sort_complex(np.round(values, 9))  # noqa: E731 (one order for both)
+    assert by_size(np.linalg.eigvals(p.map)) == pytest.approx(by_size(np.array(expected)), abs=1e-8)
+
+
+def test_the_methods_spend_what_they_were_allowed():
+    p = equal_cost.priced(equal_cost.point(kappa=4.0, q=1.0, d=3, j=4))
+    errors, spent = equal_cost.errors(p)
+    for name, units in spent.items():
+        assert all(
+            0.5 * n <= used <= n + 2 * p.j + 2 for n, used in zip(equal_cost.UNITS, units, strict=True)
+        ), name
+    assert errors["reverse mode"][-1] < 1e-9
+    assert errors["penalty, γ = 100μ"][-1] > 1e-4  # its floor
+    assert set(equal_cost.curve(p)["lines"]) == set(errors)
+
+
+def test_below_moves_the_point_and_keeps_the_problem():
+    whole, half = (penalty_rate.below(_bent.line(1, 1, share=[s, 2])) for s in (2, 1))
+    assert half.p[0] == whole.p[0]
+    assert 2 * half.w[0] == whole.w[0]

@@ -1,0 +1,1 @@
+"""Claims of "Improved bilevel model: fast and optimal algorithm with theoretical guarantee"."""

@@ -1,0 +1,247 @@
+r"""Theorem 1: (i) min f_K → min f, (ii) limit points of minimisers of f_K minimise f. Both under convexity alone.
+
+The printed proof goes through uniform convergence, which fails under convexity alone. It is not needed: at a minimiser
+λ̄ of f (f is lower semicontinuous) f_K(λ̄) → f(λ̄), so limsup min f_K <= min f; and G(λ, w_K) − min G <= η_K at every
+λ, with one η_K → 0, gives f_K(λ) >= φ(λ, η_K) = min of F(λ, ·) where G(λ, ·) − min G <= η_K. φ(·, η) is at least min f
+− o(1) as η → 0 by compactness, and a λ with φ(λ, η_K) <= min f + o(1) is near a minimiser of f: for minimisers λ_K of
+f_K that is (ii).
+
+On ``Fading`` both ends are explicit: η_K from lemma-2@value-descent, φ in closed form, f_K(λ̄) − f(λ̄) <= ceiling_K.
+Under growth |min f_K − min f| <= sup|f_K − f| and f(λ_K) − min f <= 2 sup|f_K − f|, with the rate of
+theorem-1-uniform@b.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from verification.claims.improved_bilevel._families import GAMMA, GROWTH, SCHEDULE, TOUCHES, Fading, Turning
+from verification.claims.improved_bilevel._instances import worst
+from verification.claims.improved_bilevel.theorem_1_uniform import FROZEN, NOTED, WEAK, turning, turnings
+from verification.model import Budget, Claim, Control, Hypothesis, Measurement, reals
+
+# -- under convexity alone ----------------------------------------------------------------------------------------
+
+
+def minimum(below: float = 1.0, above: float = 1.0) -> Callable[[Fading], Measurement]:
+    """|min f_K − min f| over the grid, against min f − min φ if f_K's is the lower, else against the ceiling."""
+
+    def measure(case: Fading) -> Measurement:
+        gap, least = float(case.reached.min() - case.f.min()), float(case.f.min())
+        lowest = below * (least - float(case.floor.min()))
+        bound = lowest if gap < 0 else above * case.ceiling
+        ends = {"η_K": case.gap, "below": lowest, "above": case.ceiling, "argmin f": case.best}
+        return Measurement(observed=abs(gap), bound=bound, rounding=case.rounding, detail=ends)
+
+    return measure
+
+
+def minimiser(share: float = 1.0) -> Callable[[Fading], Measurement]:
+    """Distance of argmin f_K from argmin f, against that of the λ with φ <= min f + ceiling; all on the grid."""
+
+    def measure(case: Fading) -> Measurement:
+        best = case.lams[case.f <= case.f.min() + case.rounding]
+        away = np.abs(case.lams[:, None] - best).min(axis=1)
+        near = case.floor <= case.f.min() + case.ceiling + case.rounding
+        found = case.lams[int(np.argmin(case.reached))]
+        return Measurement(
+            observed=float(np.abs(found - best).min()),
+            bound=share * float(away[near].max()),
+            rounding=case.rounding,
+            detail={"argmin f_K": float(found), "argmin f": best.tolist()},
+        )
+
+    return measure
+
+
+def curve(case: Fading) -> dict[str, Any]:
+    """min f − min f_K or the reverse, for K doubled, and what both ends allow."""
+    Ks = [K for K in 2 ** np.arange(3, 13) if K > case.c + 1]
+    cases = [Fading({**case.params, "K": int(K)}) for K in Ks]
+    found = [max(abs(float(c.reached.min() - c.f.min())), 1e-16) for c in cases]
+    allowed = [max(float(c.f.min() - c.floor.min()), c.ceiling, 1e-16) for c in cases]
+    labels = {"xlabel": "K", "ylabel": "|min f_K − min f|", "logx": True, "logy": True}
+    return {"x": Ks, "predicted": allowed, "measured": found, **labels}
+
+
+def _short(case: Fading) -> tuple[bool, float]:
+    return 0 < case.params["share"] <= 1, case.params["share"]
+
+
+def _lower(case: Fading) -> tuple[bool, float]:
+    return 0 < case.s <= 1, case.s
+
+
+def _one(case: Fading) -> tuple[bool, list[float]]:
+    """The two candidates for min f differ by more than what K leaves open: then (ii) has one limit point."""
+    values = [case.mu * case.at**2 / 2, case.sigma * case.a**2 / 2]
+    return abs(values[0] - values[1]) > 0.1 * max(values), values
+
+
+SHORT = Hypothesis("step on F", r"0 < t \le 1/L_F", _short)
+LOWER = Hypothesis("step on G", r"0 < s \le 1/L_G", _lower)
+ONE = Hypothesis("one minimiser of f", r"\tfrac\mu2c^2 \neq \tfrac q2a^2", _one)
+
+
+def fadings(K: Any) -> Any:
+    """Strategy of parameters."""
+    return st.fixed_dictionaries(
+        {
+            "q": st.sampled_from([1.0, 2.0, 0.5]),
+            "a": reals(0.5, 3),
+            "mu": reals(0.5, 20),
+            "c": reals(0.1, 1),
+            "w0": reals(-3, 3),
+            "s": st.sampled_from([1.0, 0.5]),
+            "share": st.sampled_from([1.0, 0.75, 0.5]),
+            "gamma": reals(0.1, 1),
+            "K": K,
+        }
+    )
+
+
+def fading(**more: Any) -> dict[str, Any]:
+    """F = ½(w − 1)² + 4(λ − 1)², w_0 = 0, γ = 1, t = ¾: min f = ½ at λ = 1, beside f(0) = 4; ``more`` changes it."""
+    return {
+        "q": 1.0,
+        "a": 1.0,
+        "mu": 8.0,
+        "c": 1.0,
+        "w0": 0.0,
+        "s": 1.0,
+        "share": 0.75,
+        "gamma": 1.0,
+        "K": 512,
+        **more,
+    }
+
+
+# -- with growth ----------------------------------------------------------------------------------------------------
+
+
+def minima(share: float = 1.0, power: float = 0.0) -> Callable[[Turning], Measurement]:
+    """|min f_K − min f|, every K."""
+
+    def measure(case: Turning) -> Measurement:
+        f = case.F(case.solutions)
+        found = np.abs((f + case.errors).min(axis=1) - f.min())
+        rounding = (case.slope + case.smoothness * case.C) * case.rounding
+        return worst(found, share * case.uniform * case.ks**power, rounding)
+
+    return measure
+
+
+def minimisers(share: float = 1.0, power: float = 0.0) -> Callable[[Turning], Measurement]:
+    """f at the minimiser of f_K over min f, every K."""
+
+    def measure(case: Turning) -> Measurement:
+        f = case.F(case.solutions)
+        chosen = np.argmin(f + case.errors, axis=1)
+        rounding = (case.slope + case.smoothness * case.C) * case.rounding
+        return worst(f[chosen] - f.min(), share * 2 * case.uniform * case.ks**power, rounding)
+
+    return measure
+
+
+AT_0 = fading(c=0.001, mu=1.0, a=0.5, w0=-3.0, gamma=0.1, share=1.0)  # min f is at λ = 0
+TIED = fading(
+    c=1.0, mu=0.8, K=1024, frozen=True
+)  # f(0) = 0.4 against f(1) = 0.5; a constant weight prefers 1
+SHALLOW = fading(mu=1.2, K=64)
+UNEVEN = turning(
+    h=0.5, omega=0.85, c=[-0.9, 0.66], a=[1.46, -1.74, 0.0], q=[2.0, 2.0, 1.0], tilt=1, gamma=0.88, K=60
+)
+ON_FADING: dict[str, Any] = {
+    "build": Fading,
+    "grade": "exact",
+    "budget": Budget(quick=16, full=1400),
+}
+ON_TURNING: dict[str, Any] = {
+    "hypotheses": (TOUCHES, SCHEDULE, GAMMA, GROWTH),
+    "strategy": turnings(),
+    "explicit": (turning(), turning(stairs=True), WEAK, UNEVEN),
+    "build": Turning,
+    "grade": "exact",
+    "budget": Budget(quick=20, full=1500),
+}
+NOTE_FADING = (
+    " Instances: $G = \\frac12\\lambda w^2$, $F = \\frac q2(w-a)^2+\\frac\\mu2(\\lambda-c)^2$ on Λ = [0, 1], where "
+    "f drops at "
+    "0 and $f_K$ does not converge uniformly; the minimum is at 0 or at c. η_K is lemma-2@value-descent's."
+)
+CLAIMS = (
+    Claim(
+        id="improved-bilevel/theorem-1-i@a",
+        title="Minima of f_K tend to the minimum of f, under convexity alone",
+        source="improved-bilevel, Theorem 1 (i); (iv) read as convexity alone",
+        statement=r"\min f_K \to \min f: \quad \min_\lambda\varphi(\lambda, \eta_K) \le \min f_K \le \min f + "
+        r"\left(f_K(\bar\lambda)-f(\bar\lambda)\right), \quad \varphi(\lambda, \eta) = \min\{F(\lambda, w): "
+        r"G(\lambda, w)-\min G \le \eta\}",
+        hypotheses=(TOUCHES, SCHEDULE, SHORT, LOWER),
+        strategy=fadings(st.sampled_from([64, 256, 512])),
+        explicit=(fading(), AT_0, fading(K=64, gamma=0.4)),
+        measure=minimum(),
+        controls=(
+            Control("a constant weight", params=fading(frozen=True, K=1024)),
+            Control("a twentieth below", kind="formula", measure=minimum(below=0.05), params=fading()),
+            Control("a twentieth above", kind="formula", measure=minimum(above=0.05), params=AT_0),
+        ),
+        curve=curve,
+        notes="Both ends tend to min f; the printed proof's uniform convergence is neither true nor needed. $f_K(\\bar"
+        "\\lambda)-f(\\bar\\lambda)$ has a closed bound at the one λ̄, by Lemma 2." + NOTE_FADING,
+        **ON_FADING,
+    ),
+    Claim(
+        id="improved-bilevel/theorem-1-ii@a",
+        title="Limit points of minimisers of f_K minimise f, under convexity alone",
+        source="improved-bilevel, Theorem 1 (ii); (iv) read as convexity alone",
+        statement=r"\operatorname{dist}(\operatorname{argmin}f_K, \operatorname{argmin}f) \le "
+        r"\sup\left\{\operatorname{dist}(\lambda, \operatorname{argmin}f): \varphi(\lambda, \eta_K) \le \min f + "
+        r"f_K(\bar\lambda)-f(\bar\lambda)\right\} \to 0",
+        hypotheses=(TOUCHES, SCHEDULE, SHORT, LOWER, ONE),
+        strategy=fadings(st.sampled_from([64, 256, 512])),
+        explicit=(fading(), SHALLOW, AT_0),
+        measure=minimiser(),
+        controls=(
+            Control("a constant weight", params=TIED),
+            Control("a fiftieth", kind="formula", measure=minimiser(0.02), params=SHALLOW),
+        ),
+        notes="A minimiser $\\lambda_K$ of $f_K$ has $\\varphi(\\lambda_K, \\eta_K) \\le f_K(\\lambda_K) \\le "
+        "f_K(\\bar\\lambda)$. The set on the right shrinks to argmin f by compactness; for small K it may be all of Λ."
+        + NOTE_FADING,
+        **ON_FADING,
+    ),
+    Claim(
+        id="improved-bilevel/theorem-1-i@b",
+        title="With one growth constant the minima of f_K tend to the minimum of f at a rate",
+        source="improved-bilevel, Theorem 1 (i); (iv) read as uniform quadratic growth",
+        statement=r"|\min f_K - \min f| \le \|g\|D_K+\tfrac{L_F}2D_K^2, \quad D_K^2 = \frac{4\gamma CR}{(2\gamma-1)K}",
+        measure=minima(),
+        controls=(
+            FROZEN,
+            Control("1/K more", kind="formula", measure=minima(power=-1.0), params=WEAK),
+            Control("a two hundredth", kind="formula", measure=minima(1 / 200), params=turning()),
+        ),
+        notes="Lemma 3 with theorem-1-uniform@b, where C, R are defined." + NOTED,
+        **ON_TURNING,
+    ),
+    Claim(
+        id="improved-bilevel/theorem-1-ii@b",
+        title="With one growth constant minimisers of f_K nearly minimise f, at a rate",
+        source="improved-bilevel, Theorem 1 (ii); (iv) read as uniform quadratic growth",
+        statement=r"f(\lambda_K) - \min f \le 2\|g\|D_K+L_FD_K^2 \text{ for every minimiser } \lambda_K \text{ of } "
+        r"f_K",
+        measure=minimisers(),
+        controls=(
+            Control("ρ stated a hundred thousand times too large", params={**UNEVEN, "stated": 1e5}),
+            Control("a two hundredth", kind="formula", measure=minimisers(1 / 200), params=UNEVEN),
+        ),
+        notes="So every limit point of the $\\lambda_K$ minimises f, which is continuous here. Lemma 3 with "
+        "theorem-1-uniform@b." + NOTED,
+        **ON_TURNING,
+    ),
+)
