@@ -315,6 +315,26 @@ class Toy(Algorithm):
         return State(state.k + 1, state.lam + added, state.w)
 
 
+@pytest.mark.parametrize(
+    ("returned", "measured"),
+    [
+        (lambda s: s, "(0, (2,), (3,))"),
+        (lambda s: None, "NoneType"),
+        (lambda s: State(s.k + 1, s.lam[:, None], s.w), "(1, (2, 1), (3,))"),
+        (lambda s: State(s.k + 1, s.lam, s.w[:2]), "(1, (2,), (2,))"),
+    ],
+    ids=["k forgotten", "None", "an axis more", "another length"],
+)
+def test_what_is_no_next_state_is_refused_by_name(returned, measured):
+    class Forgetful(Toy):
+        def step(self, problem, state, sample):
+            return returned(state)
+
+    with pytest.raises(BadInput, match=r"Forgetful\.step returned no next state") as caught:
+        run(Forgetful(), PLAIN, START[0], steps=2, rng=0)
+    assert str(caught.value.measured) == measured
+
+
 def test_an_algorithm_is_a_space_and_a_step():
     """It starts at (λ, w), each of its steps may be another map, and whether they are affine is tested."""
     start = Toy().init(PLAIN, START[0], START[1])

@@ -22,7 +22,7 @@ from refimpl.algorithms import (
 from refimpl.algorithms.ren2018l2rw import clipped
 from refimpl.approximate import forward, one_step, reverse
 from refimpl.arrays import backend, to_numpy
-from refimpl.errors import BadInput
+from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.rates import Constant, Power
 from refimpl.sets import Box
 from refimpl.zoo import quadratic, weight_function, weighted_softmax
@@ -438,9 +438,10 @@ def test_refusals():
         L2RW(alpha=0)
     with pytest.raises(BadInput, match="eta"):
         MetaWeightNet(alpha=1, eta=-1)
-    with pytest.raises(BadInput, match="lower objective"):
+    with pytest.raises(BadInput, match="lower objective") as caught:
         L2RW(alpha=1).init(NET, NET.start())
-    with pytest.raises(BadInput, match="not a Iteration"):
+    assert "linear system" not in str(caught.value)
+    with pytest.raises(BadInput, match="not an Iteration"):
         Improved(lower=solvers.Newton(), nu=1)
     lower = solvers.BiGSAM(2, s=0.1, t=0.1, alpha=0)
     with pytest.raises(BadInput, match="BiG-SAM needs a lower objective"):
@@ -451,6 +452,56 @@ def test_refusals():
     with pytest.raises(BadInput, match="not a state of this algorithm"):
         warm.step(WEIGHTED, L2RW(alpha=1).init(WEIGHTED, START[0]), 0)
     data = (X_NET, Y_NET, X_NET_VAL, Y_NET_VAL)
-    for options in ({"hidden": 0}, {"hidden": 1.5}, {"step": 0.0}, {"step": np.inf}):
+    for options in ({"hidden": 0}, {"hidden": 1.5}, {"step": 0.0}, {"step": np.inf}, {"reg": 0.0}):
         with pytest.raises(BadInput, match="weight function"):
-            weight_function.problem(*data, classes=3, reg=0.1, **{"hidden": 2, "step": 0.5, **options})
+            weight_function.problem(*data, classes=3, **{"hidden": 2, "step": 0.5, "reg": 0.1, **options})
+
+
+def bare(G):
+    """G(λ, w), four weights on w in R², under a quadratic F."""
+    upper = quadratic.objective(ww=np.eye(2), n=4)
+    return ri.BilevelProblem(upper, ri.from_function(G, n=4, d=2))
+
+
+ROWS = np.array([[1.0, 2.0], [0.5, -1.0], [2.0, 0.25], [-1.0, 1.0]])
+NO_WEIGHTS = {
+    "λ moves a quadratic's minimum": lambda: quadratic.random(n=4, d=3, seed=0),
+    "λ are logits": lambda: weighted_softmax.problem(X_NET, Y_NET, X_NET_VAL, Y_NET_VAL, classes=3, reg=REG),
+    "λ squared": lambda: bare(lambda lam, w: ((lam**2) @ (ROWS @ w - 1) ** 2) / 8),
+    "data without weights": lambda: bare(lambda lam, w: (lam @ (ROWS @ w - 1) ** 2 + (w[0] - w[1]) ** 2) / 8),
+    "a slope without weights": lambda: bare(lambda lam, w: (lam @ (ROWS @ w - 1) ** 2) / 8 + w[0]),
+}
+SUMS = {
+    "rows": lambda: WEIGHTED,
+    "softmax and a ridge": lambda: FREE,
+    "over the rationals": lambda: WEIGHTED.to("rational"),
+    "a bare function": lambda: bare(lambda lam, w: (lam @ (ROWS @ w - 1) ** 2 + 0.3 * w @ w) / 8),
+    "under dropout": lambda: WEIGHTED.with_dropout(lower=0.7, upper=None),
+}
+
+
+@pytest.mark.parametrize("name", NO_WEIGHTS)
+def test_l2rw_refuses_what_are_no_weights(name):
+    """Kills: either half of the check left out."""
+    problem = NO_WEIGHTS[name]()
+    with pytest.raises(HypothesisViolated, match="not the weights") as caught:
+        L2RW(alpha=1).init(problem, problem.start())
+    assert 'weights="identity"' in caught.value.advice
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_l2rw_takes_weights_with_and_without_a_ridge(name):
+    """Kills: a refusal of rounding."""
+    problem = SUMS[name]()
+    assert L2RW(alpha=1).init(problem, problem.start()).k == 0
+
+
+def test_l2rw_learns_without_a_ridge_only():
+    """Σω = 1 beside a mean over N: N = 60 makes a ridge of 1/50 one of 6/5 in the article's units."""
+    options = {"train": 60, "validation": 60, "corrupted": 0.4, "seed": 0, "classes": (1, 4, 7), "pool": 4}
+    losses = []
+    for reg in (0.0, 0.02):
+        problem = weighted_softmax.digits(**options, weights="identity", reg=reg)
+        end = run(L2RW(alpha=60.0), problem, problem.start(), steps=100, rng=0).state
+        losses.append(float(problem.upper.value(end.lam, end.w)))
+    assert losses[0] < 0.8 * np.log(3) < losses[1]

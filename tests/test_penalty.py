@@ -6,6 +6,7 @@ Comments name the mutants that a test kills.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -21,7 +22,7 @@ from refimpl.arrays import backend, to_numpy
 from refimpl.errors import BadInput, HypothesisViolated, NotConverged
 from refimpl.problem import BilevelProblem
 from refimpl.rates import Drops, Power
-from refimpl.solvers import ConjugateGradient
+from refimpl.solvers import ConjugateGradient, Newton
 from refimpl.zoo import logistic, quadratic
 from tests.backends import everywhere
 from tests.rounding import assert_rounded
@@ -56,7 +57,7 @@ def solved(a, b):
 
 def plain(problem, lam, v, mu, steps):
     """(value, w, v) after every update, by the normal equations (Q + μH²) w = Hv − μH b − ∇_wF(0), ∇_wG = Hw + b."""
-    lam = fractions(backend("rational").asarray(lam))
+    lam = np.array([Fraction(float(x)) for x in lam], dtype=object)
     (H, C, _, b, _), (Q, K, M, a, c) = (
         [np.array([Fraction(float(x)) for x in m.ravel()], dtype=object).reshape(m.shape) for m in f.mean]
         for f in (problem.lower, problem.upper)
@@ -290,6 +291,21 @@ def test_mu_must_be_a_positive_number(mu):
 def test_bad_input(call):
     with pytest.raises(BadInput):
         call()
+
+
+def test_the_refusal_of_an_inner_solver_names_those_there_are():
+    with pytest.raises(BadInput, match="not an Inner") as caught:
+        augmented_lagrangian(QUADRATIC, START, mu=1.0, steps=1, inner=Newton())
+    assert caught.value.required == "an Inner of refimpl.approximate"
+    assert {"InnerGaussNewton", "InnerDescent"} <= set(re.findall(r"\w+", caught.value.advice))
+    with pytest.raises(BadInput, match="not a LinearSolver") as caught:
+        InnerGaussNewton(linear=InnerDescent(1, 0.1))
+    assert caught.value.required == "a LinearSolver of refimpl.solvers"
+
+
+def test_tikhonov_needs_a_lower_objective():
+    with pytest.raises(BadInput, match="G \\+ εF needs a lower objective"):
+        tikhonov(QUADRATIC.as_fixed_point(0.1), 0.1)
 
 
 def test_an_inner_step_too_long_says_so():

@@ -16,6 +16,7 @@ KINDS = (
     ["bounded"],
     [],
     [],
+    [],
     ["estimated"],
 )  # what each block says that it prints
 
@@ -23,7 +24,7 @@ KINDS = (
 @pytest.mark.parametrize(
     ("block", "kinds"),
     list(zip(BLOCKS, KINDS, strict=True)),
-    ids=["first", "digits", "dropout", "stochastic", "noise", "own"],
+    ids=["first", "digits", "dropout", "stochastic", "many", "noise", "own"],
 )
 def test_block_runs(block, kinds, capsys):
     exec(compile(block, "README", "exec"), {"__name__": "readme"})

@@ -412,6 +412,14 @@ def test_the_distance_is_measured():
         assert distance in caught.value.measured
 
 
+def test_an_open_set_says_that_its_boundary_is_excluded():
+    with pytest.raises(HypothesisViolated, match="distance 0, on the boundary, which an open set excludes;"):
+        Box(0.0, None, open=True).require(np.array([0.0, 1.0]), NUMPY)
+    with pytest.raises(HypothesisViolated) as caught:
+        Box(0.0, None, open=True).require(np.array([-1.0, 1.0]), NUMPY)
+    assert "boundary" not in str(caught.value)
+
+
 @pytest.mark.parametrize("S", [Box(0.0, 1.0), Ball(1.0), BallInBox(Ball(1.0), Box(0.0, 1.0))])
 def test_no_lambda_is_always_inside(S):
     empty = np.zeros((3, 0))

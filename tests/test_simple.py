@@ -379,7 +379,7 @@ def powers(power):
 
 def test_a_rank_that_changes_is_refused_with_the_singular_values():
     # kills: simple/rank-change-unchecked
-    delta = 2.0**-13
+    delta = 2.0**-13 * (np.sin(1) + 1) / 2
     with pytest.raises(HypothesisViolated, match="rank of the lower Hessian changes") as caught:
         solve_simple(powers(2), [0.0])
     assert caught.value.measured == f"singular values 1, 0 at λ, 1, {delta**2:.3g} at a neighbour"
@@ -532,3 +532,39 @@ def test_newton_gives_up_where_curvature_vanishes():
     F = ri.from_function(lambda lam, w: (w**2).sum() / 2, n=1, d=1)
     with pytest.raises(NotConverged, match="after 100 steps"):
         solve_simple(ri.BilevelProblem(F, G), [0.0], start=[1.0])
+
+
+def hidden_drop():
+    """G = ½w_1² + ½(a·λ)²(w_2 − 1)² with a = (1, −1, −1, 1): a form that is 0 on patterns of signs."""
+    a = np.array([1.0, -1.0, -1.0, 1.0])
+
+    def lower(lam, w):
+        return (w[..., 0] ** 2 + (lam @ a) ** 2 * (w[..., 1] - 1) ** 2) / 2
+
+    def upper(lam, w):
+        return (w[..., 0] ** 2 + (w[..., 1] - 3) ** 2) / 2
+
+    return ri.BilevelProblem(ri.from_function(upper, n=4, d=2), ri.from_function(lower, n=4, d=2))
+
+
+def test_a_rank_that_is_kept_along_patterns_of_signs_is_seen_to_change():
+    """Kills: neighbours along + − + −… only."""
+    with pytest.raises(HypothesisViolated, match="rank of the lower Hessian changes"):
+        improved_hypergradient(hidden_drop(), np.zeros(4))
+    assert improved_hypergradient(hidden_drop(), np.array([1.0, 0.0, 0.0, 0.0])).solution.rank == 2
+
+
+@pytest.mark.parametrize("gap", [1e-2, 1e-4, 1e-6])
+def test_the_bound_sees_what_cancels_in_lam(gap):
+    """G = ½(A(λ)w − 1)², A = 1.1 − 1.37λ near 0, F = ½(w − 0.3)²: ∇f = (w − 0.3) 1.37/A² in fractions, w = 1/A.
+
+    A relative error of eps in λ moves ∇f by 3λ eps/gap of itself, about. Kills: the residuals alone.
+    """
+    G = ri.from_function(lambda lam, w: ((1.1 - 1.37 * lam) * w - 1)[..., 0] ** 2 / 2, n=1, d=1)
+    F = ri.from_function(lambda lam, w: (w[..., 0] - 0.3) ** 2 / 2, n=1, d=1)
+    lam = np.array([1.1 / 1.37 - gap])
+    found = improved_hypergradient(ri.BilevelProblem(F, G), lam)
+    A = Q(1.1) - Q(1.37) * Q(float(lam[0]))
+    exact = (1 / A - Q(0.3)) * Q(1.37) / A**2
+    assert abs(float(Q(float(found.value[0])) - exact)) <= found.bound
+    assert found.bound <= 100 * 2.0**-52 / gap * abs(float(exact))

@@ -502,6 +502,28 @@ def test_the_hypergradient_points_away_from_wrong_labels() -> None:
     assert np.mean(wrong[:, None] > right[None, :]) > 0.9
 
 
+# -- weights that are λ, and no ridge ------------------------------------------------------------------------
+@pytest.mark.parametrize("kept", [12, 9, 1, 0])
+def test_without_a_ridge_exact_results_refuse(kept: int) -> None:
+    """On the closed set λ >= 0; the improved model only where the rank changes: where few λ_i are not 0."""
+    rng = np.random.default_rng(1)
+    X, y = rng.standard_normal((12, 2)), rng.integers(0, 3, 12)
+    p = weighted_softmax.problem(
+        X, y, X[:5] + 1, y[:5], classes=3, reg=0, weights="identity", reg_upper=0.1, smoothing=0.2
+    )
+    lam = np.where(np.arange(12) < kept, p.start(), 0.0)
+    with pytest.raises(HypothesisViolated, match="not positive definite"):
+        ri.exact_hypergradient(p, lam)
+    if kept >= 9:
+        found = ri.exact.improved_hypergradient(p, lam)
+        assert (found.kind, found.solution.rank) == ("estimated", 4)
+        assert "no enclosure" in found.why_not_bounded
+        return
+    for of in (ri.exact.solve_simple, ri.exact.improved_hypergradient):
+        with pytest.raises(HypothesisViolated, match="rank of the lower Hessian changes"):
+            of(p, lam)
+
+
 # -- input that is refused -----------------------------------------------------------------------------------
 X, Y = np.eye(3), np.array([0, 1, 1])
 GOOD: dict[str, Any] = {"X": X, "y": Y, "X_val": X, "y_val": Y, "classes": 2, "reg": 0.1}
@@ -521,6 +543,8 @@ BAD = {
     "complex": ({"X": X + 0j}, "complex128"),
     "no ridge": ({"reg": 0.0}, "reg = 0.0"),
     "a negative ridge": ({"reg": -1.0}, "reg = -1.0"),
+    "a negative ridge, weights λ": ({"reg": -1.0, "weights": "identity"}, "reg = -1.0"),
+    "no number, weights λ": ({"reg": np.nan, "weights": "identity"}, "reg = nan"),
     "no number for a ridge": ({"reg": np.nan}, "reg = nan"),
     "other weights": ({"weights": "softmax"}, "'softmax'"),
     "singular, with a ridge": ({"singular": True, "reg_upper": 0.1, "smoothing": 0.1}, "reg = 0.1"),

@@ -219,6 +219,7 @@ def run(
                 before = tally.copy()
                 sample = algorithm.space(problem, state.k).sample(rng, state.leading)
                 new = algorithm.step(watched, state, sample)
+                _require_next(algorithm, state, new)
                 if samples is not None and _samples(tally) > samples:
                     tally = before
                     break
@@ -283,6 +284,19 @@ def _require_state_of(problem: Problem, state: State) -> None:
         problem.backend.vector(state.arrays[name], size, name)
 
 
+def _require_next(algorithm: Algorithm, old: State, new: Any) -> None:
+    """What ``step`` returned is the state after ``old``: counted on, λ and w in the same shapes."""
+    wanted = (old.k + 1, np.shape(old.lam), np.shape(old.w))
+    found = (new.k, np.shape(new.lam), np.shape(new.w)) if isinstance(new, State) else type(new).__name__
+    if found != wanted:
+        raise BadInput(
+            f"{type(algorithm).__name__}.step returned no next state",
+            measured=found,
+            required=f"a State with k and the shapes of λ and w {wanted}",
+            advice="return the new state, with k + 1; axes of the sample lead, the vectors come last",
+        )
+
+
 def _leading(state: State, replicates: tuple[int, ...]) -> tuple[int, ...]:
     try:
         return tuple(np.broadcast_shapes(replicates, state.leading))
@@ -320,7 +334,12 @@ def projected(problem: Problem, lam: Array) -> Array:
     return problem.domain.project(lam, problem.backend)
 
 
-def require_minimisation(problem: Any, who: str) -> BilevelProblem:
+def require_minimisation(
+    problem: Any,
+    who: str,
+    *,
+    advice: str = "its linear system is ∇²_wwG v = ∇_wF; SID and BSGM work on fixed-point problems",
+) -> BilevelProblem:
     """A ``BilevelProblem``; else ``BadInput``."""
     if isinstance(problem, BilevelProblem):
         return problem
@@ -328,5 +347,5 @@ def require_minimisation(problem: Any, who: str) -> BilevelProblem:
         f"{who} needs a lower objective",
         measured=type(problem).__name__,
         required="BilevelProblem",
-        advice="its linear system is ∇²_wwG v = ∇_wF; SID and BSGM work on fixed-point problems",
+        advice=advice,
     )

@@ -8,7 +8,9 @@
 1, so the note's step η in max(−η h_i, 0) cancels, whatever η > 0 is. The article steps on Σ ω_i ℓ_i; G divides by N
 besides, or by the batch's b, so a step α of the article is Nα here, or bα.
 
-With ω = 0 and no ridge the virtual step stays at w: both gradients of h are taken at w, and (4) of the note is exact.
+Leave out the ridge, (reg/2)‖w‖² in G: as Σ ω⁺ = 1 it outweighs the data N-fold, being N reg in the article's units,
+and the longer step multiplies w by 1 − Nα reg; the weights then hardly matter. With ω = 0 and no ridge the virtual
+step stays at w: both gradients of h are taken at w, and (4) of the note is exact.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from refimpl.algorithms.pieces import constant
-from refimpl.algorithms.protocol import State
+from refimpl.algorithms.protocol import State, require_minimisation
 from refimpl.algorithms.virtual_step import VirtualStep, through_one_step
 from refimpl.approximate.iteration import lower_step
-from refimpl.arrays import Backend
+from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.errors import BadInput
+from refimpl.errors import BadInput, HypothesisViolated
+from refimpl.objective import Objective
 from refimpl.problem import BilevelProblem
 
 
@@ -32,6 +37,7 @@ class L2RW(VirtualStep):
 
     Of a minibatch only the samples drawn have derivatives: the others' weights become 0. A sample drawn twice has one
     weight, and its derivative counts both. λ in the state is the last ω⁺; where at="zero" it is never read.
+    ``init`` raises ``HypothesisViolated`` where λ are no weights: unless, but for a ridge, ∇_wG is linear in λ.
     """
 
     at: Literal["zero", "current"] = "zero"
@@ -57,6 +63,14 @@ class L2RW(VirtualStep):
     def affine(self) -> str | None:
         return "clips and divides by the weights' sum"
 
+    def init(self, problem: Any, lam: Any, w: Any = None) -> State:
+        require_minimisation(
+            problem, "L2RW", advice="weights that are a function of the loss, a map, are MetaWeightNet's"
+        )
+        lower, _ = self._draws(problem)
+        _require_weights(lower.at(lower.space.sample(0, ())))
+        return super().init(problem, lam, w)
+
     def step(self, problem: BilevelProblem, state: State, sample: Any) -> State:
         B, lam, w = problem.backend, state.lam, state.w
         drawn, F = self.drawn(problem, sample)
@@ -75,3 +89,24 @@ def normalised(B: Backend, weights: Array) -> Array:
     """Weights >= 0 over their sum on the last axis; all 0 where it is 0."""
     total = B.xp.sum(weights, axis=-1, keepdims=True)
     return weights / B.where(total == 0, 1 + total, total)
+
+
+def _require_weights(G: Objective) -> None:
+    """∇²_λwG is the same at two λ; and ∇_wG(0, ·) is a ridge: every entry scales with its own entry of w, exactly.
+
+    At generic points; powers of two scale floats without rounding.
+    """
+    B, rng = G.backend, np.random.default_rng(0)
+    lam, along, w = (B.asarray(rng.uniform(0.5, 1, size)) for size in (G.n, G.n, G.d))
+    scales = B.asarray(2.0 ** -(1 + np.arange(G.d) % 13))
+    first, second = (to_numpy(G.cross(x, w).T @ along) for x in (0 * lam, lam))
+    allowed = 0.0 if B.exact else 10 * (G.n + G.d) * B.eps * np.max(abs(first) + abs(second))
+    bent = np.max(abs(first - second))
+    left = np.max(abs(to_numpy(G.grad_w(0 * lam, scales * w) - scales * G.grad_w(0 * lam, w))))
+    if bent > allowed or left != 0:
+        raise HypothesisViolated(
+            "λ are not the weights of the samples",
+            measured=f"∇²_λwG changes by {float(bent):.3g} with λ; ∇_wG at ω = 0 is {float(left):.3g} from a ridge's",
+            required="G(ω, w) = (1/N) Σ_i ω_i ℓ_i(w), and a ridge at most",
+            advice='zoo.weighted_softmax has it with weights="identity", reg=0; MetaWeightNet takes any λ',
+        )

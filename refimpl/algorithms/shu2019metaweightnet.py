@@ -22,7 +22,21 @@ from refimpl.problem import Problem
 
 @dataclass(frozen=True, kw_only=True)
 class MetaWeightNet(VirtualStep):
-    """alpha: α_k, the steps of w; eta: η_k, those of λ, which go with the derivative's own factor α_k."""
+    """alpha: α_k, the steps of w; eta: η_k, those of λ, which go with the derivative's own factor α_k.
+
+    With a weight function η has a range: where it is small no samples are told apart, where it is large V saturates,
+    at 1 or at 0 for all of them. The steps on w, and a small ridge, must let the losses differ first.
+
+    >>> from refimpl.algorithms import run
+    >>> from refimpl.zoo import weight_function
+    >>> data = {"train": 200, "validation": 100, "corrupted": 0.4, "classes": (1, 4, 7, 8), "pool": 2}
+    >>> task = weight_function.digits(**data, step=5.0, reg=0.001)
+    >>> found = run(MetaWeightNet(alpha=1, eta=3), task, task.start(), steps=200, rng=0).state
+    >>> weights = task.phi.weights(found.lam, found.w)  # ω_i = V(ℓ_i(w); λ)
+    >>> wrong = weight_function.digits_data(**data).corrupted
+    >>> bool(weights[wrong].mean() < weights[~wrong].mean() / 2)
+    True
+    """
 
     eta: Any
 

@@ -67,15 +67,24 @@ def _norm(problem: Problem, x: Array) -> Any:
     return np.sqrt(to_numpy(B.dot(x, x))) if B.exact else B.norm(x)
 
 
+EXAMPLES = {  # of every kind of solver that is asked for
+    "LowerSolver": "lower=refimpl.solvers.Newton()",
+    "Iteration": "lower=refimpl.solvers.GradientDescent(100)",
+    "LinearSolver": "linear=refimpl.solvers.ConjugateGradient(20)",
+    "Inner": "inner=refimpl.approximate.InnerGaussNewton(), or InnerDescent(steps, step) there",
+}
+
+
 def require_solvers(*pairs: Any) -> None:
     """Every even argument is an instance of the class after it; else ``BadInput``."""
     for given, kind in zip(pairs[::2], pairs[1::2], strict=True):
         if not isinstance(given, kind):
+            name = ("an " if kind.__name__[0] in "AEIOU" else "a ") + kind.__name__
             raise BadInput(
-                f"not a {kind.__name__}",
+                f"not {name}",
                 measured=repr(given)[:80],
-                required=f"a {kind.__name__} of refimpl.solvers",
-                advice="lower=solvers.Newton(), linear=solvers.ConjugateGradient(20), for example",
+                required=f"{name} of {'.'.join(kind.__module__.split('.')[:2])}",
+                advice=f"{EXAMPLES[kind.__name__]}, for example",
             )
 
 

@@ -14,9 +14,11 @@ import numpy as np
 
 from refimpl.arrays import factor_spd, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.errors import HypothesisViolated
+from refimpl.errors import HypothesisViolated, NotConverged
 from refimpl.exact.simple import SimpleSolution, floors, norm, rcond_of, shown, solve_simple, turned
 from refimpl.problem import BilevelProblem
+
+NO_ENCLOSURE = "no enclosure is made where ∇²_wwG may be singular: over balls its rank is not decided"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class ImprovedHypergradient:
     """∇f(λ) of the improved model, (n,), with the solution it rests on and the adjoint v = H⁺∇_wF (d,).
 
     kind: "exact" (rational arithmetic) or "estimated" (floats: exact but for rounding, whose size at first order is
-    ``bound``). residual_adjoint = ‖∇_wF − H v‖. rcond: of H on its range, the smallest over the largest singular value.
+    ``bound``; ``why_not_bounded`` says why no more). residual_adjoint = ‖∇_wF − H v‖. rcond: of H on its range, the
+    smallest over the largest singular value.
     """
 
     value: Array
@@ -35,6 +38,7 @@ class ImprovedHypergradient:
     rcond: Any
     residual_adjoint: Any
     solution: SimpleSolution
+    why_not_bounded: str
 
 
 def improved_hypergradient(problem: BilevelProblem, lam: Any, *, start: Any = None) -> ImprovedHypergradient:
@@ -50,16 +54,44 @@ def improved_hypergradient(problem: BilevelProblem, lam: Any, *, start: Any = No
     [2.0]
     """
     found = solve_simple(problem, lam, start=start)
-    lam, B, R, w = problem.lam(lam), problem.backend, found.normal, found.w
+    lam, B = problem.lam(lam), problem.backend
     _require_neighbours_bounded(problem, lam, found)
-    H, rhs = problem.lower.hess_ww(lam, w), problem.upper.grad_w(lam, w)
-    reduced = factor_spd(B, B.mT(R) @ H.dense() @ R) if found.rank else None
-    v = 0 * w if reduced is None else B.matvec(R, reduced.solve(B.rmatvec(R, rhs)))
-    direct, cross = problem.upper.grad_lam(lam, w), problem.lower.cross(lam, w)
-    value, left = direct - cross @ v, rhs - H @ v
-    bound = 0.0 if B.exact else _estimate(problem, lam, found, v)
+    value, v = _formula(problem, lam, found)
+    left = problem.upper.grad_w(lam, found.w) - problem.lower.hess_ww(lam, found.w) @ v
     kind: Literal["exact", "estimated"] = "exact" if B.exact else "estimated"
-    return ImprovedHypergradient(value, w, v, kind, bound, rcond_of(found), norm(left), found)
+    bound, why = 0.0, ""
+    if not B.exact:
+        bound = _estimate(problem, lam, found, v) + _moved_by_rounding(problem, lam, found, value)
+        why = NO_ENCLOSURE
+    return ImprovedHypergradient(value, found.w, v, kind, bound, rcond_of(found), norm(left), found, why)
+
+
+def _formula(problem: BilevelProblem, lam: Array, found: SimpleSolution) -> tuple[Array, Array]:
+    """∇_λF − ∇²_λwG v and v = R (RᵀHR)⁻¹ Rᵀ∇_wF at w_λ."""
+    B, R, w = problem.backend, found.normal, found.w
+    v = 0 * w
+    if found.rank:
+        H, rhs = problem.lower.hess_ww(lam, w), problem.upper.grad_w(lam, w)
+        v = B.matvec(R, factor_spd(B, B.mT(R) @ H.dense() @ R).solve(B.rmatvec(R, rhs)))
+    direct, cross = problem.upper.grad_lam(lam, w), problem.lower.cross(lam, w)
+    return direct - cross @ v, v
+
+
+def _moved_by_rounding(problem: BilevelProblem, lam: Array, found: SimpleSolution, value: Array) -> float:
+    """What relative errors of eps in λ make of ∇f: it is computed again at λ(1 ± √eps), and √eps of the difference.
+
+    The levels' own formulas may cancel in λ, as 1 − λ does, which no residual shows.
+    """
+    B = problem.backend
+    root = B.eps**0.5
+    for near in (lam * (1 + root), lam * (1 - root)):
+        if problem.domain is None or bool(B.xp.all(problem.domain.contains(near, B))):
+            try:
+                there = solve_simple(problem, near, start=found.w)
+            except (HypothesisViolated, NotConverged):  # the rank changes next to λ
+                return float("inf")
+            return root * norm(_formula(problem, near, there)[0] - value)
+    return float("inf")
 
 
 def _require_neighbours_bounded(problem: BilevelProblem, lam: Array, found: SimpleSolution) -> None:
@@ -79,7 +111,7 @@ def _require_neighbours_bounded(problem: BilevelProblem, lam: Array, found: Simp
 
 
 def _estimate(problem: BilevelProblem, lam: Array, found: SimpleSolution, v: Array) -> float:
-    """First-order size of the error of ∇f; ∇³_wwwG and F's third derivatives apart.
+    """First-order size of the error of ∇f at λ as the levels round it; ∇³_wwwG and F's third derivatives apart.
 
     Gradients are known to a tenth of their rounding floors (no 10). That leaves w as uncertain as ``moved``, and
     H v = ∇_wF as ``adjoint``; ‖H⁺∇²_wλG‖, by a solve, brings the latter into ∇f.

@@ -23,9 +23,6 @@ from refimpl.objective import Objective
 from refimpl.problem import BilevelProblem
 from refimpl.solvers.newton import line_search
 
-NEIGHBOURS = (
-    4  # at most so many pairs of points λ ± δ s, s a pattern of signs, at which the rank must not be higher
-)
 STEPS = 100  # of Newton's method
 
 
@@ -70,7 +67,10 @@ def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> Sim
     # twice, from nearby: H may have moved, and a long way along rounded directions leaves errors
     for _ in range(2):
         normal, flat, _ = _bases(B, problem.lower.hess_ww(lam, w).dense())
-        w = _minimised(problem.lower, lam, w, normal)
+        try:
+            w = _minimised(problem.lower, lam, w, normal)
+        except HypothesisViolated as error:
+            raise _not_convex(error.measured, "positive definite on its range") from None
         try:
             w = _minimised(problem.upper, lam, w, flat)
         except HypothesisViolated as error:
@@ -123,13 +123,18 @@ def _rank(singular: np.ndarray, eps: float) -> int:
     """How many eigenvalues, the largest first, exceed what rounding makes of 0; none may be as far below."""
     floor = 10 * len(singular) * eps * np.abs(singular).max(initial=0.0)
     if singular.size and singular[-1] < -floor:
-        raise HypothesisViolated(
-            "the lower level is not convex",
-            measured=f"smallest eigenvalue of its Hessian {singular[-1]:.6g}",
-            required=f">= 0, up to rounding {floor:.3g}",
-            advice="the improved model chooses among the minimisers of a convex G",
-        )
+        measured = f"smallest eigenvalue of its Hessian {singular[-1]:.6g}"
+        raise _not_convex(measured, f">= 0, up to rounding {floor:.3g}")
     return int((singular > floor).sum())
+
+
+def _not_convex(measured: Any, required: str) -> HypothesisViolated:
+    return HypothesisViolated(
+        "the lower level is not convex",
+        measured=measured,
+        required=required,
+        advice="the improved model chooses among the minimisers of a convex G",
+    )
 
 
 def _exact_bases(B: Backend, H: Array) -> tuple[Array, Array, Any]:
@@ -187,12 +192,17 @@ def _minimised(f: Objective, lam: Array, w: Array, columns: Array) -> Array:
 
 
 def _neighbours(problem: BilevelProblem, lam: Array) -> Iterator[Array]:
-    """λ ± δ s projected onto λ's set, δ = eps^(1/4) (1 + max|λ|), s = + − + −…, + + − −…, and so on."""
+    """λ ± δ s projected onto λ's set, δ = eps^(1/4) (1 + max|λ|), s_i = ½(x_i + sign x_i) for x_i = sin i, and cos i.
+
+    On patterns of signs a form such as λ_1 − λ_2 − λ_3 + λ_4 may be 0 throughout; no linear form with rational
+    coefficients is 0 at s, since 1, sin 1, sin 2, … are linearly independent over them (Lindemann and Weierstrass).
+    """
     B, domain = problem.backend, problem.domain
     reach = (B.eps or 2.0**-52) ** 0.25 * (1 + float(np.abs(to_numpy(lam)).max(initial=0.0)))
-    for period in (2**i for i in range(NEIGHBOURS) if 2**i < 2 * problem.n):
-        signs = B.asarray([(-1.0) ** (i // period) for i in range(problem.n)])
-        for near in (lam + B.scalar(reach) * signs, lam - B.scalar(reach) * signs):
+    for wave in (np.sin, np.cos) if problem.n else ():
+        x = wave(np.arange(1.0, problem.n + 1))
+        s = B.asarray((x + np.sign(x)) / 2)
+        for near in (lam + B.scalar(reach) * s, lam - B.scalar(reach) * s):
             try:
                 yield near if domain is None else domain.project(near, B)
             except (BadInput, HypothesisViolated):  # an open set; a ball over the rationals

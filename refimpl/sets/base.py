@@ -56,9 +56,10 @@ class ConvexSet(Movable, ABC):
         x = to_numpy(from_lists(lam, "λ", NUMPY))
         nearest = self.to("numpy")._closed()._project(x, NUMPY)
         distance = np.max(np.linalg.norm(x - nearest, axis=-1))
+        boundary = "" if distance else ", on the boundary, which an open set excludes"
         raise HypothesisViolated(
             "λ is outside its set",
-            measured=f"distance {distance:.6g}; smallest entry {x.min():.6g}, largest {x.max():.6g}",
+            measured=f"distance {distance:.6g}{boundary}; smallest entry {x.min():.6g}, largest {x.max():.6g}",
             required=str(self),
             advice="project λ onto the set, or take the family's log-parametrised variant: no constraint",
         )

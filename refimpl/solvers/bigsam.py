@@ -72,7 +72,12 @@ class BiGSAM(Iteration):
     ε = αt/((1 − α)s), not at the solution. It weighs z, the F-step; some texts weigh y.
     every: the F-step in every T-th iteration k only, with that k's weight; the others are plain steps on G (the
     document's ablation).
-    s in (0, 1/L_G]; t in (0, 2/(σ_F + L_F)]. prox: what the step on G ends with, a ``Proximal``.
+    s in (0, 1/L_G]; t in (0, 2/(σ_F + L_F)]. prox: what the step on G ends with, a ``Proximal``. A result's
+    ``residual_lower`` is ‖∇_wG‖ all the same, not the prox step's residual: it does not tend to 0 where the constraint
+    is active; and ``exact.improved_hypergradient``, which knows no constraint, is no reference for it.
+
+    Take K = ``steps`` well above 2γ/(1 − β): until then ``Averaging`` is 1, and G is never touched. The error after K
+    steps is about C/K at best, and C grows with the condition numbers of F (as 1/(1 − β)) and of G on its range.
 
     Cost of a step: one ∇_wG, and one ∇_wF where α_k > 0; differentiated, a product with each level's two second
     derivatives, and with prox two ∇_wG more. Without prox it is the aggregated step of bi-level descent

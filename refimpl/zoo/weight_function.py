@@ -129,17 +129,17 @@ def problem(
 ) -> FixedPointProblem:
     """Training samples X (N, features), y weighted by their losses, and a clean validation set.
 
-    λ begins at random, from ``seed``, with e = 0: weights about 1/2. step: η. Raises ``BadInput``.
+    λ begins at random, from ``seed``, with e = 0: weights about 1/2. step: η; reg > 0. Raises ``BadInput``.
 
     >>> task = problem([[1, 0], [0, 1]], [0, 1], [[1, 2]], [1], classes=2, hidden=3, step=0.5, reg=0.1)
     >>> task.n, task.d
     (10, 4)
     """
-    if not (isinstance(hidden, int) and hidden >= 1 and 0 < step < np.inf):
+    if not (isinstance(hidden, int) and hidden >= 1 and 0 < step < np.inf and reg > 0):
         raise BadInput(
             "no such weight function",
-            measured=f"hidden = {hidden}, step = {step}",
-            required="a whole number hidden >= 1, 0 < step < inf",
+            measured=f"hidden = {hidden}, step = {step}, reg = {reg}",
+            required="a whole number hidden >= 1, 0 < step < inf, reg > 0",
             advice="one hidden unit makes a weight that rises or falls with the loss",
         )
     free = weighted_softmax.problem(X, y, X_val, y_val, classes=classes, reg=reg, weights="identity")

@@ -101,7 +101,8 @@ def problem(
 
     Parameters
     ----------
-    reg : the lower level's strong convexity. 0 needs ``singular``, which says that the improved model is meant.
+    reg : the lower level's strong convexity. 0 is for ``singular``, which says that the improved model is meant, and
+        for ``weights="identity"``, with methods that only step (L2RW); exact results refuse its singular Hessian.
     weights : "sigmoid": ω_i = σ(λ_i), any λ. "identity": ω_i = λ_i on the set λ >= 0 (λ > 0 where ``singular``).
         λ begins where every weight is 1/2.
     singular : no ridge. The minimisers W of G are W* + V, V = equal shifts of all classes plus rows in null(X); F
@@ -116,7 +117,7 @@ def problem(
     >>> task.n, task.d
     (3, 4)
     """
-    _require_ridges(reg, reg_upper, smoothing, singular)
+    _require_ridges(reg, reg_upper, smoothing, singular, weights)
     X, y = samples(X, y, "training")
     X_val, y_val = samples(X_val, y_val, "validation")
     require_same_features(X, X_val)
@@ -128,7 +129,7 @@ def problem(
     return BilevelProblem(upper, lower, inside, name, initial(of_samples, n))
 
 
-def _require_ridges(reg: float, reg_upper: float, smoothing: float, singular: bool) -> None:
+def _require_ridges(reg: float, reg_upper: float, smoothing: float, singular: bool, weights: Kind) -> None:
     if not (0 <= reg_upper < np.inf and 0 <= smoothing < 1):
         raise BadInput(
             "no such ridge or smoothing",
@@ -136,13 +137,13 @@ def _require_ridges(reg: float, reg_upper: float, smoothing: float, singular: bo
             required="0 <= reg_upper < inf, 0 <= smoothing < 1",
             advice="0 leaves either out",
         )
-    if not singular and not 0 < reg < np.inf:
+    if not singular and not (0 < reg < np.inf or (reg == 0 and weights == "identity")):
         raise BadInput(
             "the lower level would not be strongly convex",
             measured=f"reg = {reg}",
             required="0 < reg < inf",
             advice="without a ridge the Hessian is singular: the loss ignores equal shifts of all classes. If the "
-            "improved model is meant, say singular=True",
+            "improved model is meant, say singular=True; methods that only step take weights='identity'",
         )
     if singular and not (reg == 0 and reg_upper > 0 and smoothing > 0):
         raise BadInput(
