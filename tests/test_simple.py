@@ -391,20 +391,21 @@ def test_a_rank_that_changes_is_refused_with_the_singular_values():
     assert solve_simple(powers(4), [0.0]).rank == 1
 
 
-@pytest.mark.parametrize("corner", [[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.5, 0.0]], ids=str)
+@pytest.mark.parametrize("corner", [[0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 0.5, 0.0]], ids=str)
 def test_the_rank_is_compared_inside_the_domain_too(corner):
-    """G = ½ Σ λ_i (w_i − 1)² on Λ = [0, 1]³: at λ_i = 0 the weight w_i is free, and beside it it is not."""
+    """G = ½ Σ λ_i (w_i − 1)² on a cube Λ: at λ_i = 0 the weight w_i is free, and beside it it is not."""
     # kills: simple/neighbours-outside-dropped
     import autograd.numpy as anp
 
-    lower = ri.from_function(lambda lam, w: anp.sum(lam * (w - 1) ** 2) / 2, n=3, d=3)
-    upper = ri.from_function(lambda lam, w: anp.sum(w**2) / 2, n=3, d=3)
+    n = len(corner)
+    lower = ri.from_function(lambda lam, w: anp.sum(lam * (w - 1) ** 2) / 2, n=n, d=n)
+    upper = ri.from_function(lambda lam, w: anp.sum(w**2) / 2, n=n, d=n)
     problem = ri.BilevelProblem(upper, lower, Box(0.0, 1.0))
     with pytest.raises(HypothesisViolated, match="rank of the lower Hessian changes"):
         solve_simple(problem, corner)
-    assert solve_simple(problem, [0.5, 1.0, 1.0]).rank == 3
+    assert solve_simple(problem, [0.5, *[1.0] * (n - 1)]).rank == n
     # nearer to the edge than δ the rank is that of the inside, and does not change
-    assert solve_simple(problem, [2.0**-20, 1.0, 0.5]).rank == 3
+    assert solve_simple(problem, [2.0**-20, *[1.0] * (n - 1)]).rank == n
 
 
 def test_domains_that_know_no_nearest_point():
