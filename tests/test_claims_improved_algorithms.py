@@ -110,9 +110,11 @@ def test_the_difference_quotient_of_a_control_passes_where_the_rank_is_constant(
     assert hypergradient.refused(case).observed == 1
 
 
-@pytest.mark.parametrize("drop", ["row", "matrix"])
-def test_where_the_rank_falls(drop):
-    case = moving(at(1, 2, 2, 3, drop=drop))
+@pytest.mark.parametrize(
+    "params", [at(1, 2, 2, 3, drop="row"), at(1, 2, 2, 3, drop="matrix"), at(4, 3, 2, 3, drop="signs")]
+)
+def test_where_the_rank_falls(params):
+    case = moving(params)
     assert not hypergradient.CONSTANT_RANK.predicate(case)[0]
     assert not hypergradient.quotient(case).holds
     with pytest.raises(HypothesisViolated):
@@ -350,6 +352,16 @@ def test_the_turning_problems_derivative_is_the_librarys(gamma, monkeypatch):
         solver = BiGSAM(K, s=1.0, t=2 / 3, alpha=alpha)
         found = ri.approximate.reverse(problem, lam, lower=solver).value[0]
         assert error == pytest.approx(abs(found - exact), abs=1000 * K * EPS * (1 + abs(exact)))
+
+
+@pytest.mark.parametrize(
+    "params", [unrolled_rate.of(), unrolled_rate.of(0.75), unrolled_rate.of(turn=0.5, q=4.0, k=-0.25)]
+)
+def test_the_coefficient_of_the_rate_is_known_before_a_run(params):
+    """K times the error tends to κ, which is made of w_λ alone. Kills: γ, t or 1 − β left out, H⁺ for (H⁺)²."""
+    run = unrolled_rate.Turning(params)
+    for K, error in zip(unrolled_rate.WINDOW, run.errors, strict=True):
+        assert K * error == pytest.approx(abs(run.kappa), rel=5 / K)  # 1 + O(c/K), c <= 5
 
 
 def test_at_a_change_of_rank_the_derivative_tends_to_a_number_that_is_no_slope():

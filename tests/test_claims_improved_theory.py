@@ -228,7 +228,7 @@ def test_minimisers_and_growth_of_the_interval_family(h, e):
     else:
         assert all(q >= of.growth for q in quotients)
         if h == 0 or abs(e) <= h or (h, e) == (0, -1):
-            assert min(quotients) == of.growth  # attained at the far end or everywhere
+            assert min(quotients) == of.growth  # attained at the far end or at every one
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -288,27 +288,43 @@ def test_growth_of_a_staircase(seed):
     assert all(value(u) == p[1] for u, p in zip(knots, [p for p in of.pieces if p[0]], strict=True))
 
 
-def test_the_smallest_curvature_beside_a_disc():
-    r, eps, L = 1.0, 0.125, 2.0
-    w = np.array([r + eps, 0.0])
+@pytest.mark.parametrize("slopes", [[4, 4, 4, 4], [1, 8, 0, 3], [8, 1, 5, 2]])
+def test_the_smallest_curvature_beside_a_disc(slopes):
+    """Second differences in the plane of an antiderivative by sums. Kills: one of the eigenvalues, ρ without r."""
+    eps, widths, r, h = 0.5, [1, 3, 2], 1.0, 1e-3
+    found = prop_1.disc({"r": 4, "eps": [1, 2], "widths": widths, "slopes": slopes})
+    starts = np.cumsum([0.0, *(eps * width / 4 for width in widths)])
+    steps = np.diff([0.0, *np.array(slopes) / 4])
 
-    def G(w):
-        return L / 2 * max(np.linalg.norm(w) - r, 0) ** 2
+    def G(x, y):
+        beyond = np.maximum(np.hypot(x, y) - r - starts, 0.0)  # φ'' is a sum of steps
+        return float(steps @ beyond**2) / 2
 
-    h = 1e-4
-    along = (G(w + np.array([0, h])) - 2 * G(w) + G(w - np.array([0, h]))) / h**2
-    found = prop_1.disc({"r": 4, "eps": [1, 8], "L": 2})
-    assert along == pytest.approx(float(found.smallest), abs=10 * (h**2 + EPS / h**2) * L)
-    assert prop_1.disc({"r": 4, "eps": [1, 8], "L": 1, "kink": True}).smallest == 1
+    smallest = []
+    for dist in np.linspace(eps, 2 * eps, 401)[2:-2]:
+        if np.abs(dist - starts).min() > 2 * h:  # no kink of φ' within the differences
+            x = r + dist
+            across = (G(x + h, 0) - 2 * G(x, 0) + G(x - h, 0)) / h**2
+            smallest.append(min(across, (G(x, h) - 2 * G(x, 0) + G(x, -h)) / h**2))
+    # the grid is 2 h = eps/400 from the end where the smallest is: a slope of at most 2L/ρ there
+    assert min(smallest) == pytest.approx(
+        float(found.smallest), abs=3 * h * 2 * float(found.L) / r + 10 * EPS / h**2
+    )
+    kinked = {"r": 4, "eps": [1, 8], "widths": [1, 1, 4], "slopes": [4, 4, 4, 4], "kink": 4}
+    assert prop_1.disc(kinked).smallest == 1  # ½max(‖w‖² − 1, 0)
 
 
 def test_tables_that_escape():
-    of = lemma_3.Escape(Fraction(1), False)
+    """Closed forms of what the claim evaluates; the other f's sets by hand."""
+    away, broken = lemma_3.Escape(Fraction(1), False), lemma_3.Escape(Fraction(1), True)
     for K in (1, 2, 7):
-        f = [of.f(Fraction(k)) for k in range(12)]
-        f_K = [x - (Fraction(2, K) if k == K else 0) for k, x in enumerate(f)]
-        assert f_K.index(min(f_K)) == of.minimiser(K)
-        assert max(abs(a - b) for a, b in zip(f, f_K, strict=True)) == of.apart(K)
+        for of in (away, broken):
+            assert of.chosen(K) == K
+            assert of.f_K(K)[K] == -Fraction(1, K)
+        assert away.lams[K] == K
+        assert broken.lams[K] == Fraction(1, K)
+    assert lemma_3.limits(broken).observed == 1  # f(0) − inf f
+    assert lemma_3.limits(away).observed == 1  # |λ_1 − 0|, the nearest
 
 
 def test_the_smallest_case_of_29_by_hand():

@@ -162,6 +162,16 @@ def test_expected_risk_over_all_signs():
     assert fractions([p.risk(3)])[0] == total
 
 
+def test_where_the_losses_have_no_common_eigenbasis():
+    """H = I, K = 11ᵀ, η = ½: 2(xT)² + ½(1 − x)²·2σ² written out, x = 2^{−t}, in units of a tenth."""
+    p = early_stopping.noisy(early_stopping.TURNED)
+    for t in range(4):
+        x = fmpq(1, 2**t)
+        assert p.risk(t) == (2 * x * 17) ** 2 / 2 + (1 - x) ** 2 * 100
+    assert (p.risk(1), p.risk(None)) == (fmpq(339, 2), 100)
+    assert p.late() == 1
+
+
 def test_where_nothing_is_noisy_solving_fully_is_best():
     p = early_stopping.noisy(early_stopping.SLOW)
     assert all(p.risk(t) > p.risk(None) for t in range(p.late(), 12))

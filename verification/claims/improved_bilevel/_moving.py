@@ -24,6 +24,7 @@ from verification.claims.improved_bilevel._dual import along, solve
 from verification.model import Hypothesis
 
 RATIONAL = backend("rational")
+SIGNS = (1, -1, -1, 1)
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def moving(params: Mapping[str, Any]) -> Moving:
     """Small integers; ``drop``: A's first row is λ_1 (1, …), and λ_1 = 0, so that the rank falls by one at λ.
 
     "row": c's entry is a multiple of λ_1 too, and S_λ grows at once; "matrix": it is 1, and S_λ comes from infinity.
+    "signs": as "row" with a·λ for λ_1, a = SIGNS and a·λ = 0, and the rank is the same along many patterns of signs.
     """
     n, d, r = params["n"], params["d"], min(params["r"], params["d"])
     rng = np.random.default_rng(params["seed"])
@@ -161,6 +163,11 @@ def moving(params: Mapping[str, Any]) -> Moving:
     if params.get("drop"):
         lam[0], A[0, 0], A[2:, 0], c[0, 0], c[2:, 0] = 0, 0, 0, params["drop"] == "matrix", 0
         A[1, 0, 0] = 1
+    if params.get("drop") == "signs":
+        signs = np.array(SIGNS[:n], dtype=float)
+        lam[0] = -signs[1:] @ lam[1:]
+        A[:, 0], c[:, 0] = 0, 0
+        A[1:, 0, 0], c[1:, 0] = signs, signs
     ones = np.zeros((1 + n, d, d))
     ones[0] = np.eye(d)
     if not params.get("upper", True):

@@ -1,9 +1,12 @@
-"""Algorithm 2 where nothing is affine: over-parametrised logistic regression, weights σ(λ), in floats."""
+"""Algorithm 2 where nothing is affine: over-parametrised logistic regression, weights σ(λ), in floats.
+
+F has a term λᵀCw besides, so that a step on F depends on λ too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +15,9 @@ from hypothesis import strategies as st
 
 import refimpl as ri
 from refimpl import BilevelProblem
+from refimpl.combined import Combined
 from refimpl.solvers import Averaging, BiGSAM
+from refimpl.zoo import quadratic
 from verification.claims.improved_bilevel.algorithm_2 import SOURCE, STATEMENT
 from verification.instances import EPS, size
 from verification.model import Budget, Claim, Control, Hypothesis, Measurement, reals
@@ -29,9 +34,12 @@ class Floats:
     @cached_property
     def problem(self) -> BilevelProblem:
         p = self.params
-        return ri.zoo.overparametrised.random(
+        of = ri.zoo.overparametrised.random(
             d=p["d"], rank=p["rank"], seed=p["seed"], loss="logistic", reg_upper=p["ridge"]
         )
+        C = np.random.default_rng([p["seed"], 1]).uniform(-1, 1, (of.n, of.d))
+        bilinear = quadratic.objective(ww=np.zeros((of.d, of.d)), lw=C)
+        return replace(of, upper=Combined(1.0, of.upper, 1.0, bilinear))
 
     @cached_property
     def lam(self) -> np.ndarray:
@@ -124,6 +132,18 @@ def late(run: Floats) -> np.ndarray:
     return np.asarray(g)
 
 
+def lower_alone(run: Floats) -> np.ndarray:
+    """Reverse mode with B_k = −(1−α_k)s∇²_λwG: a step on F as if F did not depend on λ."""
+    lam, w0 = run.lam, run.start(run.lam)
+    path = run.solver.run(run.problem, lam, w0, keep=None).states
+    q, g = run.problem.upper.grad_w(lam, path[-1]), run.problem.upper.grad_lam(lam, path[-1])
+    for k in range(run.solver.steps, 0, -1):
+        step, w = run.solver.map(run.problem, lam, w0, k), path[k - 1]
+        of_F = run.solver.weight(k) * run.solver.t * run.problem.upper.cross(lam, w).dense()
+        q, g = step.d_w(lam, w).T @ q, g + step.d_lam(lam, w).T @ q + of_F @ q
+    return np.asarray(g)
+
+
 def _fixed_start(run: Floats) -> tuple[bool, Any]:
     moved = size(run.start(run.lam + 1) - run.start(run.lam))
     return moved == 0, moved
@@ -164,9 +184,16 @@ CLAIMS = (
             Control("a start that follows λ", params=at(2, 1, 6, follows=True)),
             Control("the last step only", kind="formula", measure=against(Floats.by_autograd, one_step)),
             Control("α_{k+1} for α_k", kind="formula", measure=against(Floats.by_autograd, late)),
+            Control(
+                "F's term of B_k left out",
+                kind="formula",
+                measure=against(Floats.by_autograd, lower_alone),
+                params=at(3, 2, 6),
+            ),
         ),
         budget=Budget(quick=12, full=400),
-        notes="Two judges that see values of the step only: autograd through the whole loop, and the "
+        notes="F is a cross entropy and a ridge, plus $\\lambda^\\top Cw$. "
+        "Two judges that see values of the step only: autograd through the whole loop, and the "
         "imaginary part of the loop run at $\\lambda + i10^{-30}e_j$.",
     ),
 )

@@ -164,7 +164,7 @@ CLAIMS = (
     ),
     Claim(
         id="improved-bilevel/constant-weight@solution",
-        title="Read with a constant weight: BiG-SAM's iterates tend to the solution",
+        title="Nobody prints this: with a constant weight BiG-SAM's iterates tend to the solution",
         statement=r"w_\lambda = \alpha(w_\lambda - t\nabla_wF) + (1-\alpha)(w_\lambda - s\nabla_wG)",
         **COMMON,
         explicit=(of(1, 1, 1, seed=1), of(1, 2, 1), of(2, 3, 2, (1, 100))),
@@ -179,7 +179,8 @@ CLAIMS = (
             "$\\sum\\alpha_k = \\infty$ are what brings $w_\\lambda$.",
         ),
         budget=Budget(quick=40, full=600),
-        notes="A limit of the iterates is a fixed point of the step, so it is enough to look at "
+        notes="Nobody prints this: a reading that lets the weight be a constant. "
+        "A limit of the iterates is a fixed point of the step, so it is enough to look at "
         "$w_\\lambda$.",
     ),
     Claim(

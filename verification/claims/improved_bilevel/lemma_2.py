@@ -204,8 +204,9 @@ CLAIMS = (
         equality=Equality(params=KINK, reaches=0.092),
         curve=curve(printed),
         budget=Budget(quick=40, full=1600),
-        notes="True for every γ in (0, 1]: see @value-sharp for γ > ½ and @value-descent for every γ where $t \\le "
-        "1/L_F$; for γ <= ½ and longer t it is hunted only. One dimension, β = 0: the share used is "
+        notes="Proved for γ > ½ (@value-sharp), and for every γ in (0, 1] where $t \\le 1/L_F$ (@value-descent); for "
+        "γ <= ½ and longer t it is hunted only, and nothing was found that breaks it. One "
+        "dimension, β = 0: the share used is "
         "$(\\xi-1+e^{-\\xi})^2/(4\\xi^3)$ at $\\xi = sHk$, at most 0.0404. The tightest found is 3/32, so at most "
         "eleven times "
         "too large: G = δ|w| smoothed (Huber, @value-sharp)." + FAMILIES,

@@ -112,6 +112,8 @@ def _short(case: Case) -> tuple[bool, float]:
 SHORT = Hypothesis("step on F", r"0 < t \le 1/L_F", _short)
 HYPOTHESES = (TOUCHES, LOWER_STEP, SHORT, AWAY)
 STILL = line(x=[1e-3], start=[1.0], a=[0.0], share=0.5, gamma=1e-4, s=0.1, K=20)
+# G = δ|w| but for its knee, its slope as steep as K steps allow: there γ/(k − c) counts, C²κ/A_k alone is too small
+STEEP = line(kind="huber", knee=1.5 / 120, K=120)
 FAR = line(x=[0.02], share=1.0, gamma=0.25, a=[1.0], start=[1.0], K=200)
 COMMON: dict[str, Any] = {
     "source": SOURCE + ", (41), sharpened here",
@@ -119,7 +121,7 @@ COMMON: dict[str, Any] = {
     "grade": "exact",
     "strategy": cases(within=True),
     "hypotheses": HYPOTHESES,
-    "explicit": (line(x=[0.1], K=50), FAR, STILL, HUBER),
+    "explicit": (line(x=[0.1], K=50), FAR, STILL, HUBER, STEEP),
 }
 
 CLAIMS = (
@@ -163,7 +165,13 @@ CLAIMS = (
                 params=line(x=[0.02], share=1.0, gamma=0.02, start=[1.0], a=[0.0]),
                 measure=value(lambda c: c.C**2 / c.s * c.gamma / (weights(c)[0] - c.c)),
             ),
-            Control("a tenth of it", kind="formula", measure=value(lambda c: bound(c) / 10), params=FAR),
+            Control(
+                "without γ/(k − c)",
+                kind="formula",
+                params=STEEP,
+                measure=value(lambda c: c.C**2 / c.s * np.minimum(0.5, kappa(c) / weights(c)[1])),
+            ),
+            Control("a third of it", kind="formula", measure=value(lambda c: bound(c) / 3), params=STEEP),
         ),
         curve=curve,
         budget=Budget(quick=40, full=1600),

@@ -105,26 +105,45 @@ def moved(factor: int = 4) -> Callable[[Moving], Measurement]:
 
 @dataclass(frozen=True)
 class Disc:
-    """G = (L/2)dist(w, B_r)² in the plane, seen at distance ε from the disc; with ``kink`` ½max(‖w‖² − r², 0)."""
+    """G = φ(dist(w, B_r)) in the plane, φ(0) = 0, φ'(0) = ``kink``; φ'' = slopes[i] on the i-th piece, the last
+    endless."""
 
     r: Fraction
     eps: Fraction
-    L: Fraction
-    kink: bool
+    pieces: tuple[tuple[Fraction, Fraction], ...]  # width and slope
+    last: Fraction
+    kink: Fraction
+
+    @property
+    def L(self) -> Fraction:
+        """sup φ'', which φ'/ρ does not exceed where φ'(0) = 0."""
+        return max(self.last, *(slope for _, slope in self.pieces))
 
     @property
     def smallest(self) -> Fraction:
-        """Smallest eigenvalue of ∇²G there: along the circle, φ'(ρ)/ρ of the radial profile φ at ρ = r + ε."""
-        return self.L if self.kink else self.L * self.eps / (self.r + self.eps)
+        """inf of the smallest eigenvalue of ∇²G over the annulus of distances [ε, 2ε].
+
+        Across the circles it is φ'', along them φ'/ρ, ρ = r + distance: on each piece monotone, so at the ends.
+        """
+        ends = (self.eps, 2 * self.eps)
+        at, rise, found = Fraction(0), self.kink, []
+        for width, slope in (*self.pieces, (ends[1], self.last)):
+            inside = [min(max(e, at), at + width) for e in ends]
+            if inside[0] < inside[1]:
+                found += [slope, *((rise + slope * (e - at)) / (self.r + e) for e in inside)]
+            at, rise = at + width, rise + slope * width
+        return min(found)
 
 
 def disc(p: Mapping[str, Any]) -> Disc:
-    """The disc of the parameters: r in quarters, ε as a fraction."""
-    return Disc(Fraction(p["r"], 4), Fraction(*p["eps"]), Fraction(p["L"]), p.get("kink", False))
+    """The disc of the parameters: r in quarters, ε a fraction, widths in quarters of ε, slopes and kink in quarters."""
+    eps, slopes = Fraction(*p["eps"]), [Fraction(x, 4) for x in p["slopes"]]
+    pieces = tuple((eps * width / 4, slope) for width, slope in zip(p["widths"], slopes[:-1], strict=True))
+    return Disc(Fraction(p["r"], 4), eps, pieces, slopes[-1], Fraction(p.get("kink", 0), 4))
 
 
 def flattened(numerator: int = 4) -> Callable[[Disc], Measurement]:
-    """The smallest curvature at distance ε against 4Lε/(2r + 3ε)."""
+    """The smallest curvature at distances in [ε, 2ε] against 4Lε/(2r + 3ε)."""
     return lambda of: Measurement(
         observed=of.smallest, bound=numerator * of.L * of.eps / (2 * of.r + 3 * of.eps)
     )
@@ -199,9 +218,9 @@ def _grows(of: Staircase) -> tuple[bool, str]:
 STAIRS = {"widths": [1, 2, 1], "slopes": [8, 0, 8], "last": 4}
 DROP = pair()
 ATTAINED = pair(h=[0, 2], e=[0, -2], k=[0, -1])
-DISC = {"r": 4, "eps": [1, 8], "L": 1}
+DISC = {"r": 4, "eps": [1, 8], "widths": [1, 1, 4], "slopes": [4, 4, 4, 4]}
 INTERVAL = {"first": [0, 2], "second": [2, 0], "sigma": 1, "k": 4}
-CURVED = Hypothesis("smooth", r"G \in C^{1,1}", lambda of: (not of.kink, "kink" if of.kink else "smooth"))
+CURVED = Hypothesis("smooth", r"G \in C^{1,1}", lambda of: (of.kink == 0, f"φ'(0) = {of.kink}"))
 COMMON: dict[str, Any] = {"grade": "proved", "budget": Budget(quick=60, full=4000)}
 
 CLAIMS = (
@@ -340,22 +359,30 @@ CLAIMS = (
     ),
     Claim(
         id="improved-bilevel/prop-1@c-forces",
-        title="In the plane, curvature off more than one minimiser is impossible for a smooth lower level",
+        title="In the plane, curvature off a disc of minimisers is impossible for a smooth lower level: radial ones",
         source=SOURCE + ", (iv) read as curvature off the minimisers",
-        statement=r"G \in C^{1,1},\ S \text{ a disc of radius } r: \quad \lambda_{\min}(\nabla^2G) \le "
-        r"\frac{4L\epsilon}{2r+3\epsilon} \text{ at distance } \epsilon \text{ from } S",
+        statement=r"G \in C^{1,1},\ S \text{ a disc of radius } r: \quad \inf\left\{\lambda_{\min}(\nabla^2G(w)): "
+        r"\epsilon \le \operatorname{dist}(w, S) \le 2\epsilon\right\} \le \frac{4L\epsilon}{2r+3\epsilon}",
         hypotheses=(CURVED,),
         strategy=st.fixed_dictionaries(
-            {"r": st.integers(0, 40), "eps": st.integers(1, 64).map(lambda i: [1, i]), "L": st.integers(1, 4)}
+            {
+                "r": st.integers(0, 40),
+                "eps": st.integers(1, 64).map(lambda i: [1, i]),
+                "widths": st.tuples(*[st.integers(1, 4)] * 3).map(list),
+                "slopes": st.tuples(st.integers(1, 8), *[st.integers(0, 8)] * 3).map(list),
+            }
         ),
-        explicit=(DISC, {**DISC, "eps": [1, 64]}),
+        explicit=(DISC, {**DISC, "eps": [1, 64]}, {**DISC, "r": 0}, {**DISC, "slopes": [1, 8, 0, 3]}),
         build=disc,
         measure=flattened(),
         controls=(
-            Control("½max(‖w‖² − r², 0), which has a kink", params={**DISC, "kink": True}),
-            Control("1 for 4", kind="formula", measure=flattened(1)),
+            Control("½max(‖w‖² − r², 0), which has a kink", params={**DISC, "kink": 4}),
+            Control("2 for 4", kind="formula", measure=flattened(2)),
         ),
-        notes="So no σ > 0 serves: S is one point, or everything. In general, for $u, v \\in S$ and the parallel "
+        notes="So no σ > 0 serves: S is one point, or everything. Not so at every point: the bound is for the "
+        "infimum over an annulus, on which a tangent segment to the circle of distance ε lies; single points, even "
+        "at distance exactly ε, may be curved more. Executed for $G = \\varphi(\\operatorname{dist}(w, S))$ with "
+        "$\\varphi''$ of four pieces; for other G by the proof. In general, for $u, v \\in S$ and the parallel "
         "segment at "
         "distance ε: $\\sigma\\|u-v\\|^2/8 \\le L\\epsilon^2/2$ where S has no interior; else at a smooth boundary "
         "point p "

@@ -90,6 +90,8 @@ def settings(**more: Any) -> dict[str, Any]:
     return {"sigma": 1.0, "L": 1.0, "gamma": 1.0, "t": 0.001, "s": 0.001, "K": 100, **more}
 
 
+LAST = settings(t=0.75, s=0.1, K=4)  # β = ½: 2γ/(1 − β) = K exactly
+
 # -- weights that do not matter ------------------------------------------------------------------------------------
 
 
@@ -178,9 +180,10 @@ CLAIMS = (
         r"\frac{dF(w_K)}{d\lambda} = 0 \text{ where } F \text{ does not depend on } \lambda",
         **SCHEDULE,
         hypotheses=(Hypothesis("all weights are 1", r"\tfrac{2\gamma}{1-\beta} \ge K", _never),),
-        explicit=(settings(), settings(L=10.0), settings(K=5)),
+        explicit=(settings(), settings(L=10.0), settings(K=5), LAST),
         measure=untouched(),
         controls=(
+            Control("one step more than 2γ/(1 − β)", params={**LAST, "K": 5}),
             Control("γ = 0.01", params=settings(gamma=0.01)),
             Control("a derivative that is not 0", kind="formula", measure=untouched(moved=True)),
         ),

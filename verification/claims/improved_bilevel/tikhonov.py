@@ -284,7 +284,7 @@ CLAIMS = (
     ),
     Claim(
         id="improved-bilevel/tikhonov@order",
-        title="Read for every convex G: Tikhonov's error is of order ε",
+        title="Nobody prints this: for every convex G Tikhonov's error is of order ε",
         statement=r"\|w_\varepsilon - w_\lambda\| \le C\varepsilon, \quad C \text{ from the first } "
         r"\varepsilon",
         **COMMON,
@@ -302,7 +302,8 @@ CLAIMS = (
             "exponent holds for every $G$.",
         ),
         budget=Budget(quick=60, full=110),
-        notes="With quadratic growth $G - \\min G \\ge \\frac\\sigma2\\mathrm{dist}^2$ the distance from "
+        notes="Nobody prints this: a reading that takes the quadratics' order for every convex G. "
+        "With quadratic growth $G - \\min G \\ge \\frac\\sigma2\\mathrm{dist}^2$ the distance from "
         "Argmin G is at most $2\\varepsilon\\|\\nabla F\\|/\\sigma$.",
     ),
     Claim(

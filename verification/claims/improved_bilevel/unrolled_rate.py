@@ -50,12 +50,47 @@ class Turning:
         Q = np.diag([1.0, self.params["q"]]) + lam * turned
         return Q, turned, np.array(self.params["a"], dtype=float) + lam, np.ones(2)
 
+    @property
+    def sizes(self) -> tuple[float, float]:
+        """σ_F and L_F at λ = 0."""
+        return min(1.0, float(self.params["q"])), max(1.0, float(self.params["q"]))
+
+    @property
+    def t(self) -> float:
+        return 2 / sum(self.sizes)
+
+    @property
+    def beta(self) -> float:
+        return contraction_of(*self.sizes, self.t)
+
+    def solution(self, lam: float) -> np.ndarray:
+        """w_λ."""
+        (n, _), (c, _), (Q, _, a, _) = self.row(lam), self.target(lam), self.upper(lam)
+        N = np.array([-n[1], n[0]])
+        p = n * c / (n @ n)
+        return np.asarray(p + N * (N @ Q @ (a - p)) / (N @ Q @ N))
+
+    @cached_property
+    def kappa(self) -> float:
+        """The derivative in λ of −2γt/((1−β)s) gᵀH⁺g, g = ∇_wF(w_λ), H = n nᵀ, s = 1: K(F(w_K) − f) tends to that."""
+
+        def behind(lam: float) -> float:
+            (n, _), (Q, _, a, _) = self.row(lam), self.upper(lam)
+            return float((n @ Q @ (self.solution(lam) - a)) ** 2 / (n @ n) ** 2)
+
+        at, step = self.at, NEARBY / 2
+        slope = (behind(at + step) - behind(at - step)) / (2 * step)
+        return -2 * self.gamma * self.t / (1 - self.beta) * slope
+
+    @property
+    def at(self) -> float:
+        """λ, or beside it where f has no slope there."""
+        return NEARBY if self.params.get("drop") else 0.0
+
     def exact(self, lam: float) -> float:
         """∇f: ∇_λF − cross H⁺∇_wF at w_λ, H = n nᵀ."""
         (n, m), (c, e), (Q, P, a, b) = self.row(lam), self.target(lam), self.upper(lam)
-        N = np.array([-n[1], n[0]])
-        p = n * c / (n @ n)
-        w = p + N * (N @ Q @ (a - p)) / (N @ Q @ N)
+        w = self.solution(lam)
         g, direct = Q @ (w - a), (w - a) @ P @ (w - a) / 2 - b @ Q @ (w - a)
         cross = m * (n @ w - c) + n * (m @ w - e)
         return float(direct - cross @ (n * (n @ g)) / (n @ n) ** 2)
@@ -64,10 +99,8 @@ class Turning:
     def errors(self) -> list[float]:
         """|dF(λ, w_K)/dλ − ∇f| at λ = 0 and the K of the window, in forward mode."""
         (n, m), (c, e), (Q, P, a, b) = self.row(0.0), self.target(0.0), self.upper(0.0)
-        sigma, L = (float(x) for x in (min(1.0, self.params["q"]), max(1.0, self.params["q"])))
-        t, s = 2 / (sigma + L), 1.0
-        alpha = Averaging(contraction_of(sigma, L, t), self.gamma)
-        true, found = self.exact(NEARBY if self.params.get("drop") else 0.0), []
+        t, s, alpha = self.t, 1.0, Averaging(self.beta, self.gamma)
+        true, found = self.exact(self.at), []
         w, dw = np.zeros(2), np.zeros(2)
         for k in range(1, WINDOW[1] + 1):
             weight = alpha(k - 1)
@@ -84,7 +117,7 @@ class Turning:
 
     @property
     def size(self) -> float:
-        return 1 + abs(self.exact(NEARBY))
+        return 1 + abs(self.exact(self.at))
 
 
 def fitted(power: float = 1.0) -> Any:
@@ -104,7 +137,7 @@ def _rank(run: Turning) -> tuple[bool, Any]:
 
 
 def _coefficient(run: Turning) -> tuple[bool, float]:
-    share = run.errors[1] * WINDOW[1] / run.size
+    share = abs(run.kappa) / run.size
     return share > 0.1, share
 
 
@@ -125,7 +158,12 @@ CLAIMS = (
                 "constant rank", r"\mathrm{rank}\,\nabla^2_{ww}G \text{ constant near } \lambda", _rank
             ),
             Hypothesis("γ above one half", r"\gamma > \tfrac12", lambda run: (run.gamma > 0.5, run.gamma)),
-            Hypothesis("κ is not small", r"|\kappa| > \tfrac1{10}(1 + |\nabla f|)", _coefficient),
+            Hypothesis(
+                "κ is not small",
+                r"|\kappa| > \tfrac1{10}(1 + |\nabla f|), \quad \kappa = -\frac{2\gamma t}{(1-\beta)s}"
+                r"\frac{d}{d\lambda}\left(g^\top H^+g\right)",
+                _coefficient,
+            ),
         ),
         strategy=st.fixed_dictionaries(
             {
@@ -147,7 +185,9 @@ CLAIMS = (
             Control("1/√K", kind="formula", measure=fitted(0.5)),
         ),
         budget=Budget(quick=2, full=150),
-        notes="The null space turns with $\\lambda$. Proof sketch: the null part of the derivative is driven "
+        notes="The null space turns with $\\lambda$. $K(F(\\lambda, w_K) - f)$ tends to $-\\frac{2\\gamma "
+        "t}{(1-\\beta)s}g^\\top H^+g$, $g = \\nabla_wF$ at $w_\\lambda$ (Tikhonov's error, at this step's ε), and κ is "
+        "its slope. Proof sketch: the null part of the derivative is driven "
         "by $-sN^\\top H'Ue_k$, of order $1/k$ and not $\\alpha_k/k$; it cancels against $-\\alpha_ktN^\\top "
         "g'$, as $N^\\top H' = -N'^\\top H$ and $N^\\top g' = -N'^\\top g$ at $w_\\lambda$, and what is left "
         "is of order $1/k^2$. In general the exponent is $\\min(1, 2e)$, $e = 2\\gamma tq/(1-\\beta) \\ge "

@@ -108,7 +108,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/auglag-rate@affine",
-        title="Reading “one update is exact for affine f” without asking g to be quadratic",
+        title="Nobody prints this: one update is exact for affine f, without asking g to be quadratic",
         source=SOURCE,
         statement=r"$$\nabla^2_{vv}f = 0,\ \nabla^2_{vv}g \succeq mI \;\Rightarrow\; \lambda_{k+1} = \lambda^*$$",
         printed=r"\lambda \leftarrow \lambda - \mu\nabla_vg",
@@ -125,7 +125,8 @@ CLAIMS = (
         ),
         grade="proved",
         budget=Budget(quick=60, full=600),
-        notes="In $y = \\nabla_vg$ an affine $f$ has the Hessian "
+        notes="Nobody prints this: a reading of the update that drops @one-step's quadratic $g$. "
+        "In $y = \\nabla_vg$ an affine $f$ has the Hessian "
         "$-H^{-1}\\sum_k\\lambda_k\\nabla^2\\partial_kg\\,H^{-1}$. With $f = v/2$, $\\nabla_vg = v + "
         "v^2 + v^3$ it is $-1$ at the solution: the updates diverge from near it for $1 < \\mu < 2$, "
         "and approach it by $-\\frac12$ at $\\mu = 3$.",

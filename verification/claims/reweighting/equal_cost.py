@@ -218,7 +218,7 @@ EXPLICIT = (point(), point(q=1.0, j=3), point(kappa=10.0, mu=10.0, q=1.0, d=3, j
 CLAIMS = (
     Claim(
         id="reweighting/equal-cost",
-        title="At equal numbers of products the augmented Lagrangian by descent is slower than unrolling",
+        title="At equal numbers of products and Q = qH² the augmented Lagrangian by descent is slower than unrolling",
         source=SOURCE,
         statement=r"$$\left(\frac{\kappa-1}{\kappa+1}\right)^{1/2} \le R^{1/(2j+1)}$$ $$R = \rho\big((v, "
         r"\lambda) \mapsto (v^+, \lambda^+)\big), \quad j \ge 1 \text{ inner gradient steps of any "

@@ -260,7 +260,7 @@ CLAIMS = (
     ),
     Claim(
         id="reweighting/l2rw-one-step@normalised",
-        title="Reading “the validation loss falls for every short enough step” with normalised weights",
+        title="Nobody prints this: with normalised weights the validation loss falls for every short enough step",
         source=AFTER,
         statement=r"$$\alpha \le \frac{2n}{L_F\max_i\|\nabla L_i\|^2} \;\Rightarrow\; F(\theta^+) \le F(\theta)$$",
         printed=r"\omega = \tilde\omega/\sum\tilde\omega",
@@ -278,7 +278,8 @@ CLAIMS = (
             proof="The descent lemma along $-\\beta Ja/\\sum a_i$, with $F'^\\top Ja = \\sum a_i^2$.",
         ),
         budget=Budget(quick=60, full=1000),
-        notes="No $\\alpha > 0$ does for every $\\theta$: the step keeps its length while the derivatives vanish. "
+        notes="Nobody prints this: a reading that carries @decrease over to normalised weights. "
+        "No $\\alpha > 0$ does for every $\\theta$: the step keeps its length while the derivatives vanish. "
         "One sample, $L' = 1$, $F = \\theta^2/2$, $\\theta = \\frac14$, $\\alpha = 1$: $\\omega = 1$, $\\theta^+ = "
         "-\\frac34$, and $F$ is 9 times as large.",
     ),
