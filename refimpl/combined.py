@@ -51,10 +51,6 @@ class Combined(Around):
         return max(self.f.lead, self.g.lead)
 
     @property
-    def space(self) -> Any:
-        return self.f.space
-
-    @property
     def enumerated(self) -> int:
         return max(self.f.enumerated, self.g.enumerated)
 
@@ -109,14 +105,6 @@ class Restricted(Around):
     @property
     def lead(self) -> int:
         return max(self.f.lead, self.columns.ndim - 2, self.origin.ndim - 1)
-
-    @property
-    def space(self) -> Any:
-        return self.f.space
-
-    @property
-    def enumerated(self) -> int:
-        return self.f.enumerated
 
     def batch(self, sample: Any) -> Restricted:
         return dataclasses.replace(self, f=self.f.batch(sample))

@@ -210,7 +210,7 @@ class Objective(Level, ABC):
 
 
 class Around(Objective, ABC):
-    """An objective made of another one, f, whose sizes and leading axes it has."""
+    """An objective made of another one, f, whose sizes, leading axes and terms it has."""
 
     if TYPE_CHECKING:  # a field, of the kind that the class is made of
 
@@ -233,6 +233,15 @@ class Around(Objective, ABC):
     @property
     def lead(self) -> int:
         return int(self.f.lead)
+
+    @property
+    def space(self) -> Space:
+        space: Space = self.f.space
+        return space
+
+    @property
+    def enumerated(self) -> int:
+        return int(self.f.enumerated)
 
 
 class Map(Level, ABC):

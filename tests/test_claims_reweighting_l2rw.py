@@ -15,6 +15,7 @@ from tests.rounding import EPS, assert_rounded
 from verification.claims.reweighting import (
     _one_step,
     early_stopping,
+    early_stopping_weights,
     l2rw,
     l2rw_eq_4,
     mwn,
@@ -22,7 +23,7 @@ from verification.claims.reweighting import (
 )
 from verification.hunt import canonical, evaluate
 
-MODULES = (l2rw, l2rw_eq_4, mwn, mwn_weight_function, early_stopping)
+MODULES = (l2rw, l2rw_eq_4, mwn, mwn_weight_function, early_stopping, early_stopping_weights)
 CLAIMS = {claim.id.removeprefix("reweighting/"): claim for module in MODULES for claim in module.CLAIMS}
 
 
@@ -136,7 +137,7 @@ def test_the_latent_loss_by_differences():
 
 def test_early_stopping_by_hand():
     """The loop written out. Kills: a step counted twice, the limit of another problem."""
-    p = early_stopping.pair(early_stopping.two())
+    p = early_stopping_weights.pair(early_stopping_weights.two())
     assert p.alpha == fmpq(1, 2)
     theta, found = Fraction(0), []
     for _ in range(5):

@@ -21,7 +21,7 @@ from refimpl.networks.mlp import MLP
 from refimpl.networks.objective import NetworkLoss
 from refimpl.objective import Around
 from refimpl.operators import Operator
-from refimpl.spaces import Bernoulli, Space
+from refimpl.spaces import Bernoulli
 from refimpl.spaces.bernoulli import Scale
 
 
@@ -35,10 +35,6 @@ class LastLayerDropout(Around):
     f: NetworkLoss
     spread: Array
     backend: Backend = Backend()
-
-    @property
-    def space(self) -> Space:
-        return self.f.space
 
     def batch(self, sample: Any) -> Self:
         """The expected loss of the mean over the last axis of the samples."""

@@ -14,7 +14,7 @@ from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput
-from refimpl.objective import Objective
+from refimpl.objective import Around, Objective
 from refimpl.operators import Operator
 from refimpl.spaces import Indices, Space
 
@@ -174,7 +174,7 @@ class LinearModelLoss(Objective):
 
 
 @dataclass(frozen=True)
-class Penalised(Objective):
+class Penalised(Around):
     """f(λ, w) = data(w) + ½ Σ_j π_j w_j², with π = λ, or π = exp(λ) where ``log``.
 
     λ has one entry for all weights (n = 1) or one for each (n = d). π = λ is polynomial, and needs λ > 0.
@@ -194,24 +194,8 @@ class Penalised(Objective):
             )
 
     @property
-    def n(self) -> int:
-        return self.data.n
-
-    @property
-    def d(self) -> int:
-        return self.data.d
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return self.data.leading
-
-    @property
-    def lead(self) -> int:
-        return self.data.lead
-
-    @property
-    def space(self) -> Space:
-        return self.data.space
+    def f(self) -> LinearModelLoss:
+        return self.data
 
     def batch(self, sample: Any) -> Penalised:
         """Some terms of the data's mean; the penalty stays whole."""

@@ -28,10 +28,6 @@ class Scaled(Around):
     f: Objective
     backend: Backend = Backend()
 
-    @property
-    def space(self) -> Space:
-        return self.f.space
-
     def batch(self, sample: Any) -> Scaled:
         return dataclasses.replace(self, f=self.f.batch(sample))
 

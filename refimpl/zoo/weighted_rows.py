@@ -11,15 +11,14 @@ import numpy as np
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, Region
-from refimpl.objective import Objective
+from refimpl.objective import Around
 from refimpl.operators import Operator
-from refimpl.spaces import Space
 from refimpl.zoo.rows import LinearModelLoss
 from refimpl.zoo.weights import SIGMOID, SampleWeights
 
 
 @dataclass(frozen=True)
-class WeightedRows(Objective):
+class WeightedRows(Around):
     """f(λ, w) = (1/N) Σ_i ω_i(λ) ℓ(x_i·w, y_i), λ ∈ R^N: ℓ, X and y those of ``data``.
 
     Polynomial where ℓ and ω are. There is no ridge: where X has rank < d and every ω_i > 0, ∇²_ww f is 0 exactly
@@ -31,29 +30,13 @@ class WeightedRows(Objective):
     backend: Backend = Backend()
 
     @property
-    def n(self) -> int:
-        return self.data.n
-
-    @property
-    def d(self) -> int:
-        return self.data.d
+    def f(self) -> LinearModelLoss:
+        return self.data
 
     @property
     def count(self) -> int:
         """N, the number of rows."""
         return int(self.data.X.shape[-2])
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return self.data.leading
-
-    @property
-    def lead(self) -> int:
-        return self.data.lead
-
-    @property
-    def space(self) -> Space:
-        return self.data.space
 
     def batch(self, sample: Any) -> WeightedRows:
         weights = self.weights.batch(self._terms_of(sample), n=self.n, lead=self.lead)
