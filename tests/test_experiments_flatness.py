@@ -14,6 +14,7 @@ from refimpl.curvature.flatness import interval_flatness
 from refimpl.errors import BadInput
 from refimpl.networks import MLP
 from tests.rounding import EPS, assert_rounded
+from tests.toy_registration import toy
 from verification import ledger
 from verification.claims import _figures
 from verification.claims.dropout_flatness import figures
@@ -53,17 +54,10 @@ SIZES = {
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """All registrations at toy size, with seeds neither registered nor the pilots'; no cached run of another is met."""
-    for name in NAMES:
-        lines = []
-        for line in (registration.FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines():
-            key = line.partition(" = ")[0]
-            if key == "seeds":
-                line = "seeds = [7003]" if "[pilot]" in "\n".join(lines) else "seeds = [7001, 7002]"
-            lines.append(f"{key} = {SIZES[name][key]}" if key in SIZES[name] else line)
-        (tmp_path / f"tiny_{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """All registrations at toy size; no cached run of another is met."""
+    names = {name: toy(name, SIZES[name], tmp_path) for name in NAMES}
     monkeypatch.setattr(registration, "FOLDER", tmp_path)
-    return {name: f"tiny_{name}" for name in NAMES}
+    return names
 
 
 # -- registrations and claims ---------------------------------------------------------------------------------------

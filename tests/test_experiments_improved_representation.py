@@ -11,6 +11,7 @@ import pytest
 from refimpl.datasets import load_digits
 from refimpl.datasets.episodes import rotate_classes, split_classes
 from tests.rounding import EPS, assert_rounded
+from tests.toy_registration import toy
 from verification import ledger
 from verification.claims._figures import Experiment
 from verification.claims.improved_bilevel import figures_representation
@@ -39,19 +40,10 @@ SIZES |= {"solved_iterations": 2, "limit": 20, "shots": [1, 2], "inner": [2, 3]}
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """The registration at toy size, with seeds neither registered nor the pilots'; no cached run is met."""
-    lines, pool = [], True
-    for line in (registration.FOLDER / f"{NAME}.toml").read_text(encoding="utf-8").splitlines():
-        key = line.partition(" = ")[0]
-        if key == "seeds":
-            line = "seeds = [7003]" if "[pilot]" in "\n".join(lines) else "seeds = [7001, 7002]"
-        elif key in SIZES:
-            line = f"{key} = {2 if key == 'tasks' and not pool else SIZES[key]}"
-            pool = pool and key != "tasks"
-        lines.append(line)
-    (tmp_path / "tiny_representation.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """The registration at toy size; no cached run is met."""
+    name = toy(NAME, SIZES | {"tasks": iter((SIZES["tasks"], 2))}, tmp_path)
     monkeypatch.setattr(registration, "FOLDER", tmp_path)
-    return "tiny_representation"
+    return name
 
 
 def test_the_registration_fixes_what_it_must():

@@ -9,6 +9,7 @@ import pytest
 
 from refimpl.datasets import load_digits
 from refimpl.training import Adam, GradientDescent, Nesterov, train
+from tests.toy_registration import toy
 from verification import ledger
 from verification.claims.dropout_bilevel import figures_conv
 from verification.claims.dropout_flatness import figures_networks
@@ -32,19 +33,11 @@ SIZES = {
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Both registrations at toy size, with seeds neither registered nor the pilots'; no cached run is met."""
-    for name in NAMES:
-        lines = []
-        for line in (registration.FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines():
-            key = line.partition(" = ")[0]
-            if key == "seeds":
-                pilot = any(before.startswith("[pilot]") for before in lines)
-                line = "seeds = [7003]" if pilot else "seeds = [7001, 7002]"
-            lines.append(f"{key} = {SIZES[name][key]}" if key in SIZES[name] else line)
-        (tmp_path / f"toy_{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """All registrations at toy size; no cached run of another is met."""
+    names = {name: toy(name, SIZES[name], tmp_path) for name in NAMES}
     monkeypatch.setattr(registration, "FOLDER", tmp_path)
     monkeypatch.setattr(flatness_relations, "FEWEST", 3)
-    return {name: f"toy_{name}" for name in NAMES}
+    return names
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ import pytest
 from refimpl.algorithms.ren2018l2rw import clipped, normalised
 from refimpl.arrays import backend
 from tests.rounding import EPS, assert_rounded
+from tests.toy_registration import toy
 from verification import ledger
 from verification.claims._figures import Experiment
 from verification.claims.reweighting import figures_methods
@@ -37,18 +38,10 @@ SIZES |= {"reg": 0.05, "tolerance": 1e-2}
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """The registration at toy size, with seeds neither registered nor the pilots'; no cached run is met."""
-    lines = []
-    for line in (registration.FOLDER / f"{NAME}.toml").read_text(encoding="utf-8").splitlines():
-        key = line.partition(" = ")[0]
-        if key == "seeds":
-            line = "seeds = [7003]" if "[pilot]" in "\n".join(lines) else "seeds = [7001, 7002]"
-        elif key in SIZES:
-            line = f"{key} = {SIZES[key]}"
-        lines.append(line)
-    (tmp_path / "tiny_reweighting.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """The registration at toy size; no cached run is met."""
+    name = toy(NAME, SIZES, tmp_path)
     monkeypatch.setattr(registration, "FOLDER", tmp_path)
-    return "tiny_reweighting"
+    return name
 
 
 def test_the_registration_fixes_what_it_must():
