@@ -21,7 +21,7 @@ from verification.experiments.reweighting_methods import Curves, Descent, auc, r
 from verification.plots import picture
 from verification.verdict import judge
 
-NAME = reweighting_methods.NAME
+NAME, L2RW_NAME = reweighting_methods.NAME, reweighting_methods.L2RW_NAME
 CLAIMS = {claim.id.removeprefix("reweighting/"): claim for claim in figures_methods.CLAIMS}
 SIZES = {
     "train": 30,
@@ -32,16 +32,18 @@ SIZES = {
     "early": 4,
     "records": 4,
     "average": 3,
+    "tolerance": 1e-2,
 }
-SIZES |= {"reg": 0.05, "tolerance": 1e-2}
+REG = 0.05
 
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """The registration at toy size; no cached run is met."""
-    name = toy(NAME, SIZES, tmp_path)
+    name = toy(NAME, SIZES | {"reg": REG}, tmp_path)
+    anew = toy(L2RW_NAME, SIZES | {"reg": iter((REG, 0.0))}, tmp_path)
     monkeypatch.setattr(registration, "FOLDER", tmp_path)
-    return name
+    return {NAME: name, L2RW_NAME: anew}
 
 
 def test_the_registration_fixes_what_it_must():
@@ -52,6 +54,17 @@ def test_the_registration_fixes_what_it_must():
     assert set(plan["decision"]["smallest_effect"]) == set(figures_methods.METRICS)
 
 
+def test_learning_to_reweight_is_registered_anew():
+    """Without a ridge, on seeds that its earlier run has not seen; what decides is as it was."""
+    old, new = registration.load(NAME), registration.load(L2RW_NAME)
+    assert not {*old.seeds, *old["pilot"]["seeds"]} & {*new.seeds}
+    assert new["algorithm"]["l2rw"]["reg"] == 0
+    assert new["algorithm"]["reg"] == old["algorithm"]["reg"] > 0
+    assert new["algorithm"]["cleaning"] == old["algorithm"]["cleaning"]
+    assert new["decision"] == old["decision"]
+    assert new["statistic"] == {key: old["statistic"][key] for key in ("records", "late", "average")}
+
+
 def test_every_claim_is_registered_and_too_dear_for_quick():
     assert len(CLAIMS) == len(figures_methods.CLAIMS) == 13
     for claim in figures_methods.CLAIMS:
@@ -59,15 +72,19 @@ def test_every_claim_is_registered_and_too_dear_for_quick():
         assert claim.grade == "illustrative"
         assert "$" in claim.statement  # without it the whole sentence would be typeset as a formula
         assert "$" in claim.corrected.tex
-        assert claim.registration == registration.load(NAME).path
+        name = L2RW_NAME if "@l2rw-" in claim.id else NAME
+        assert claim.registration == registration.load(name).path
+        assert claim.explicit == ({"registration": name},)
 
 
 @pytest.mark.parametrize(
-    "key", ["methods@mwn-function-f1", "early-stopping@digits", "early-stopping@digits-auc"]
+    "key",
+    ["methods@l2rw-auc", "methods@mwn-function-f1", "early-stopping@digits", "early-stopping@digits-auc"],
 )
 def test_claims_run_at_toy_size(small, key):
     """Some twenty iterations decide nothing; whatever the verdict, it has numbers, a plot and no error."""
-    claim = dataclasses.replace(CLAIMS[key], explicit=({"registration": small},))
+    (params,) = CLAIMS[key].explicit
+    claim = dataclasses.replace(CLAIMS[key], explicit=({"registration": small[params["registration"]]},))
     judged = judge(claim, budget=1, seed=0)
     assert "error" not in judged.reason, judged.reason
     assert judged.verdict in ("not refuted", "refuted", "undecided", "vacuous")
@@ -125,7 +142,8 @@ def test_area_by_pairs():
 @pytest.mark.parametrize("method", ["l2rw", "mwn", "mwn-function", "cleaning"])
 def test_every_method_spends_the_budget(small, method):
     """Up to one iteration more. Kills: a kind of call that is not counted."""
-    budget, c = SIZES["budget"], reweighting_methods.curves(method, 7001, name=small)
+    name = small[L2RW_NAME if method == "l2rw" else NAME]
+    budget, c = SIZES["budget"], reweighting_methods.curves(method, 7001, name=name)
     iteration = {"l2rw": 4, "mwn": 4, "mwn-function": 4, "cleaning": 3 + 3 + 2}[method]
     assert budget - iteration < c.calls[-1] < budget + iteration
     assert len(c.calls) == SIZES["records"]
@@ -133,14 +151,15 @@ def test_every_method_spends_the_budget(small, method):
         spent({"lower.grad_w": 2, "lower.cross": 1, "upper.grad_w": 1, "upper.grad_lam": 1, "lower.data": 9})
         == 4
     )
-    assert recorded(registration.load(small), 9).tolist() == [2, 4, 6, 8]
+    assert recorded(registration.load(name), 9).tolist() == [2, 4, 6, 8]
 
 
 def test_learning_to_reweight_step_by_step(small):
-    """Its last record: the mean weights of the last iterations, and the accuracy of the last w, from a plain loop."""
-    plan = registration.load(small)
+    """Its last record: the mean weights of the last iterations and the last w, from a plain loop without the ridge."""
+    plan = registration.load(small[L2RW_NAME])
     t = reweighting_methods.task(plan, 7001)
-    problem = t.problem(weights="identity")
+    assert t.reg == REG
+    problem = t.problem(weights="identity", reg=0)
     w = reweighting_methods.start(plan, 7001, problem.d, 0)
     alpha, kept = plan["algorithm"]["l2rw"]["alpha"], []
     for _ in range(SIZES["budget"] // 4):
@@ -161,12 +180,12 @@ def test_learning_to_reweight_step_by_step(small):
 
 def test_the_solved_lower_level_is_solved(small):
     """At weights ½ its accuracy is the solution's. Kills: a warm start that is not one."""
-    plan = registration.load(small)
+    plan = registration.load(small[NAME])
     t = reweighting_methods.task(plan, 7001)
     problem = t.problem()
     found = reweighting_methods.path(plan, "solved", t, np.zeros(problem.d), 7001)
     assert found.calls[-1] >= SIZES["budget"]
-    d = reweighting_methods.descent(7001, name=small)
+    d = reweighting_methods.descent(7001, name=small[NAME])
     assert len(d.steps) == SIZES["steps"] + 1
     w = reweighting_methods.start(plan, 7001, problem.d, 0)
     for _ in range(3):

@@ -26,6 +26,7 @@ from verification.experiments.data_cleaning import f1
 from verification.experiments.registration import Registration, load
 
 NAME = "reweighting_methods"
+L2RW_NAME = "reweighting_methods_l2rw"  # registered anew, without a ridge
 SPLIT, INITIAL = range(2)  # streams of random numbers of one seed
 CALLS = ("lower.grad_w", "lower.hess_ww", "lower.cross", "upper.grad_w", "phi.value", "phi.d_lam")
 
@@ -40,9 +41,10 @@ class Task:
     reg: float
 
     def problem(self, **options: Any) -> BilevelProblem:
+        """With this ridge, unless ``options`` has another."""
         d = self.data
         return weighted_softmax.problem(
-            d.X, d.y, d.X_val, d.y_val, classes=d.classes, reg=self.reg, **options
+            d.X, d.y, d.X_val, d.y_val, classes=d.classes, **{"reg": self.reg, **options}
         )
 
     def mapped(self, **options: Any) -> FixedPointProblem:
@@ -119,9 +121,13 @@ def recorded(plan: Registration, count: int) -> np.ndarray:
 
 
 def l2rw(plan: Registration, t: Task, w0: np.ndarray) -> Path:
-    """Weights are their mean over the iterations before, as a sample's weight is often 0 in one and not in the next."""
-    problem, rules = t.problem(weights="identity"), plan["algorithm"]["l2rw"]
-    states, calls = iterated(plan, problem, L2RW(**rules), w0)
+    """Weights are their mean over the iterations before, as a sample's weight is often 0 in one and not in the next.
+
+    It has a ridge of its own: one that suits weights of about ½ outweighs the data N-fold where the weights' sum is 1.
+    """
+    rules = plan["algorithm"]["l2rw"]
+    problem = t.problem(weights="identity", reg=rules["reg"])
+    states, calls = iterated(plan, problem, L2RW(alpha=rules["alpha"]), w0)
     at, width = recorded(plan, len(calls)), plan["statistic"]["average"]
     weights = np.array([states["lam"][max(1, k - width + 1) : k + 1].mean(0) for k in at])
     return Path(calls[at], weights, weights < 1 / problem.n, states["w"][at])
