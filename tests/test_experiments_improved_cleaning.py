@@ -14,12 +14,14 @@ from refimpl.approximate import forward, reverse
 from refimpl.networks import MLP
 from refimpl.solvers import Averaging
 from tests.rounding import assert_rounded
+from tests.toy_registration import toy
 from verification import ledger
 from verification.claims._figures import Experiment
 from verification.claims.improved_bilevel import figures_cleaning
 from verification.claims.improved_bilevel.figures_cleaning import SHARES, growth, sooner
 from verification.experiments import improved_cleaning, registration
 from verification.experiments.improved_cleaning import (
+    ANEW,
     BASIC,
     INITIAL,
     Case,
@@ -33,6 +35,7 @@ from verification.plots import picture
 from verification.verdict import judge
 
 PLAN = registration.load(improved_cleaning.NAME)
+ALONE = "table-1@one-hidden-40-right"  # which has a registration of its own
 CLAIMS = {claim.id.removeprefix("improved-bilevel/"): claim for claim in figures_cleaning.CLAIMS}
 TINY = {
     "seeds = [0, 1, 2, 3, 4]": "seeds = [7001, 7002]",
@@ -106,6 +109,20 @@ def test_with_gamma_1_nothing_moves(small):
     assert rules["inner"] == 6
 
 
+def test_a_cell_is_registered_anew():
+    """On seeds that its earlier run has not seen; but for them and the control all is as it was."""
+    ((cell, name),) = ANEW.items()
+    new = registration.load(name)
+    assert cell == ("one-hidden", 0.4, "right")
+    assert not {*PLAN.seeds, *PLAN["pilot"]["seeds"]} & {*new.seeds}
+    assert new["data"] == PLAN["data"] | {"corrupted": [0.4]}
+    assert new["algorithm"] == PLAN["algorithm"]
+    for table in ("networks", "statistic"):
+        assert new[table] == {key: PLAN[table][key] for key in new[table]}
+    assert new["decision"]["confidence"] == PLAN["decision"]["confidence"]
+    assert new["decision"]["smallest_effect"] == {"f1": PLAN["decision"]["smallest_effect"]["f1"]}
+
+
 def test_every_claim_is_registered_and_too_dear_for_quick():
     assert len(CLAIMS) == len(figures_cleaning.CLAIMS) == 24
     for claim in figures_cleaning.CLAIMS:
@@ -113,7 +130,9 @@ def test_every_claim_is_registered_and_too_dear_for_quick():
         assert claim.grade == "illustrative"
         assert "$" in claim.statement  # without it the whole sentence would be typeset as a formula
         assert "$" in claim.corrected.tex
-        assert claim.registration == PLAN.path
+        name = ANEW["one-hidden", 0.4, "right"] if claim.id.endswith(ALONE) else PLAN.name
+        assert claim.registration == registration.load(name).path
+        assert claim.explicit == ({"registration": name},)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +141,18 @@ def test_every_claim_is_registered_and_too_dear_for_quick():
 )
 def test_claims_run_at_toy_size(small, claim_id):
     """Four iterations decide nothing; whatever the verdict, it has numbers, a plot and no error."""
-    claim = dataclasses.replace(CLAIMS[claim_id], explicit=({"registration": small},))
+    runs_at_toy_size(claim_id, small)
+
+
+def test_the_cell_registered_anew_runs_at_toy_size(tmp_path, monkeypatch):
+    sizes = {"train": 12, "validation": 10, "test": 20, "one-hidden": [64, 3, 10], "inner": 6, "iterations": 4}
+    name = toy(ANEW["one-hidden", 0.4, "right"], sizes | {"window": 2}, tmp_path)
+    monkeypatch.setattr(registration, "FOLDER", tmp_path)
+    runs_at_toy_size(ALONE, name)
+
+
+def runs_at_toy_size(claim_id, name):
+    claim = dataclasses.replace(CLAIMS[claim_id], explicit=({"registration": name},))
     judged = judge(claim, budget=1, seed=0)
     assert "error" not in judged.reason, judged.reason
     assert judged.verdict in ("not refuted", "refuted", "undecided", "vacuous")
@@ -242,6 +272,17 @@ def test_table_1_has_three_outcomes():
     wide = lambda c, s: made([0.0] + 3 * [0.5 + 300 * noise(c, s)])  # noqa: E731  # a line
     assert verdict(claim, wide) == "undecided"
     assert verdict(claim, level(lambda c: 0.5 + 0.05 * (c.every == 1) + 0.02 * c.stream)) == "vacuous"
+
+
+def test_one_difference_alone_makes_no_control_reproduce():
+    """Two of them have to, of four runs. Kills: the same difference twice, one difference only."""
+    lead = lambda higher: level(lambda c: 0.5 + 0.05 * (c.every == 1) + 0.02 * (c.stream in higher))  # noqa: E731  # a line
+    assert verdict(CLAIMS[ALONE], lead(())) == "not refuted"
+    assert verdict(CLAIMS[ALONE], lead((1,))) == "not refuted"
+    assert verdict(CLAIMS[ALONE], lead((3,))) == "not refuted"
+    assert verdict(CLAIMS[ALONE], lead((1, 3))) == "vacuous"
+    assert verdict(CLAIMS[ALONE], lead((1, 2, 3))) == "not refuted"  # 3 is not above 2
+    assert verdict(CLAIMS[ALONE], level(lambda c: 0.5 - 0.05 * (c.every == 1))) == "refuted"
 
 
 def test_the_gap_must_grow_at_every_step():

@@ -14,7 +14,7 @@ import numpy as np
 
 from verification.claims._figures import OUTCOMES, Effects, Experiment, experiment, registered
 from verification.experiments import improved_cleaning
-from verification.experiments.improved_cleaning import BASIC, Case, Curves
+from verification.experiments.improved_cleaning import ANEW, BASIC, Case, Curves
 from verification.experiments.registration import load
 from verification.experiments.statistics import Interval, interval
 from verification.model import Claim
@@ -107,14 +107,14 @@ def claim(
 ) -> Claim:
     """A claim about runs; ``curve`` is the F1 that is shown, ``per_call`` what it is drawn against."""
     curve, per_call = fields.pop("reading", "wrong"), fields.pop("per_call", False)
-    notes = fields.pop("notes", "")
+    notes, name = fields.pop("notes", ""), fields.pop("name", NAME)
     return registered(
         id=f"improved-bilevel/{part}",
         title=title,
         source=f"improved-bilevel, {where}",
         statement=statement,
         otherwise=otherwise,
-        params={"registration": NAME},
+        params={"registration": name},
         build=experiment(measured),
         curve=drawn(curve, cases, per_call=per_call),
         notes=f"{OUTCOMES} {notes}".rstrip(),
@@ -136,6 +136,20 @@ FINITE = (
 def _table_1(network: str, share: float, reading: str) -> Claim:
     improved, basic, again = arms(network, share)
     named = f"$F_1$ of the {READINGS[reading]}"
+    null = ("the basic model twice, other initial weights", {"basic less basic": (again, basic)})
+    anew, notes = ANEW.get((network, share, reading)), f"{CLASS} {FINITE}"
+    if anew is not None:
+        null = (
+            "the basic model from four initial weights, two differences",
+            {
+                f"w_0 number {i + 1} less number {i}": (basic._replace(stream=i + 1), basic._replace(stream=i))
+                for i in (0, 2)
+            },
+        )
+        notes += (
+            " In an earlier registered run, on five seeds, the lead was 0.036 ± 0.021 and the claim vacuous: the one "
+            "difference that was its control lay above 0 as well. Here two would have to."
+        )
     return claim(
         f"table-1@{network}-{100 * share:.0f}-{reading}",
         f"The improved model detects {READINGS[reading]} better at {percent(share)} corruption ({NETWORKS[network]})",
@@ -147,11 +161,9 @@ def _table_1(network: str, share: float, reading: str) -> Claim:
         {"improved": improved, "basic": basic},
         reading=reading,
         effects=gains(reading, {"improved less basic": (improved, basic)}),
-        control=(
-            "the basic model twice, other initial weights",
-            gains(reading, {"basic less basic": (again, basic)}),
-        ),
-        notes=f"{CLASS} {FINITE}",
+        control=(null[0], gains(reading, null[1])),
+        notes=notes,
+        name=anew or NAME,
     )
 
 
