@@ -145,7 +145,14 @@ def test_claims_run_at_toy_size(small, claim_id):
 
 
 def test_the_cell_registered_anew_runs_at_toy_size(tmp_path, monkeypatch):
-    sizes = {"train": 12, "validation": 10, "test": 20, "one-hidden": [64, 3, 10], "inner": 6, "iterations": 4}
+    sizes = {
+        "train": 12,
+        "validation": 10,
+        "test": 20,
+        "one-hidden": [64, 3, 10],
+        "inner": 6,
+        "iterations": 4,
+    }
     name = toy(ANEW["one-hidden", 0.4, "right"], sizes | {"window": 2}, tmp_path)
     monkeypatch.setattr(registration, "FOLDER", tmp_path)
     runs_at_toy_size(ALONE, name)

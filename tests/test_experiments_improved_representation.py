@@ -8,8 +8,10 @@ import json
 import numpy as np
 import pytest
 
+from refimpl.counting import counted
 from refimpl.datasets import load_digits
 from refimpl.datasets.episodes import rotate_classes, split_classes
+from refimpl.exact import improved_hypergradient
 from tests.rounding import EPS, assert_rounded
 from tests.toy_registration import toy
 from verification import ledger
@@ -27,23 +29,29 @@ from verification.experiments.improved_representation import (
     body,
     hypergradient,
     inner,
+    spent,
     tasks,
 )
 from verification.plots import picture
 from verification.verdict import judge
 
-NAME = improved_representation.NAME
+NAME, CALLS_NAME = improved_representation.NAME, improved_representation.CALLS_NAME
 CLAIMS = {claim.id.removeprefix("improved-bilevel/figure-"): claim for claim in figures_representation.CLAIMS}
 SIZES = {"body": [64, 3], "queries": 2, "tasks": 3, "new_tasks": 2, "iterations": 2, "every": 2, "late": 1}
 SIZES |= {"solved_iterations": 2, "limit": 20, "shots": [1, 2], "inner": [2, 3]}
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch):
-    """The registration at toy size; no cached run is met."""
-    name = toy(NAME, SIZES | {"tasks": iter((SIZES["tasks"], 2))}, tmp_path)
+def both(tmp_path, monkeypatch):
+    """The registrations at toy size, by their names; no cached run is met."""
+    names = {n: toy(n, SIZES | {"tasks": iter((SIZES["tasks"], 2))}, tmp_path) for n in (NAME, CALLS_NAME)}
     monkeypatch.setattr(registration, "FOLDER", tmp_path)
-    return name
+    return names
+
+
+@pytest.fixture
+def small(both):
+    return both[NAME]
 
 
 def test_the_registration_fixes_what_it_must():
@@ -55,20 +63,32 @@ def test_the_registration_fixes_what_it_must():
     assert max(plan["data"]["ways"]) <= min(plan["data"]["classes"])
 
 
+def test_what_calls_are_compared_with_is_as_registered_before():
+    """On seeds that runs at equal numbers of iterations have not seen."""
+    old, new = registration.load(NAME), registration.load(CALLS_NAME)
+    assert not {*old.seeds, *old["pilot"]["seeds"]} & {*new.seeds}
+    for table in ("data", "networks", "algorithm", "statistic"):
+        assert new[table] == {key: old[table][key] for key in new[table]}
+    assert new["decision"] == old["decision"]
+
+
 def test_every_claim_is_registered_and_too_dear_for_quick():
-    assert len(CLAIMS) == len(figures_representation.CLAIMS) == 11
+    assert len(CLAIMS) == len(figures_representation.CLAIMS) == 15
     for claim in figures_representation.CLAIMS:
         assert claim.budget.quick is None
         assert claim.grade == "illustrative"
         assert "$" in claim.statement  # without it the whole sentence would be typeset as a formula
         assert "$" in claim.corrected.tex
-        assert claim.registration == registration.load(NAME).path
+        name = CALLS_NAME if claim.id.endswith("-calls") else NAME
+        assert claim.registration == registration.load(name).path
+        assert claim.explicit == ({"registration": name},)
 
 
-@pytest.mark.parametrize("key", ["4@one-shot", "5@seen", "5@solved"])
-def test_claims_run_at_toy_size(small, key):
+@pytest.mark.parametrize("key", ["4@one-shot", "5@seen", "5@solved", "5@sooner-calls"])
+def test_claims_run_at_toy_size(both, key):
     """Two iterations decide nothing; whatever the verdict, it has numbers, a plot and no error."""
-    claim = dataclasses.replace(CLAIMS[key], explicit=({"registration": small},))
+    (params,) = CLAIMS[key].explicit
+    claim = dataclasses.replace(CLAIMS[key], explicit=({"registration": both[params["registration"]]},))
     judged = judge(claim, budget=1, seed=0)
     assert "error" not in judged.reason, judged.reason
     assert judged.verdict in ("not refuted", "refuted", "undecided", "vacuous")
@@ -81,7 +101,7 @@ def verdict(key, of):
 
     def measured(case, seed):
         value = np.full(5, of(case, seed))
-        return Curves(np.arange(5), value, value)
+        return Curves(np.arange(5), value, value, np.arange(5.0), np.zeros(5))
 
     made = Experiment(registration.load(NAME), measured)
     return judge(dataclasses.replace(CLAIMS[key], build=lambda _: made, curve=None), budget=1, seed=0).verdict
@@ -93,7 +113,17 @@ def noise(case, seed):
 
 
 @pytest.mark.parametrize(
-    "key", ["4@accuracy", "4@every-setting", "4@one-shot", "5@sooner", "5@seen", "5@solved"]
+    "key",
+    [
+        "4@accuracy",
+        "4@every-setting",
+        "4@one-shot",
+        "5@sooner",
+        "5@seen",
+        "5@solved",
+        "4@accuracy-calls",
+        "5@sooner-calls",
+    ],
 )
 def test_claims_have_three_outcomes(key):
     gain = lambda size: lambda c, s: size * c.improved / c.shots**2 + noise(c, s)  # noqa: E731  # a line
@@ -169,7 +199,7 @@ def test_one_iteration_descends_on_the_query_loss_through_the_heads(small):
     way = np.random.default_rng(0).standard_normal(lam.shape) / lam.shape[1] ** 0.5
     h = EPS["float64"] ** (1 / 3)
     ends = [problem.upper.value(x, lower.run(problem, x, zero).w) for x in (lam + h * way, lam - h * way)]
-    slope = (hypergradient(plan, case, problem, lam) * way).sum(-1)
+    slope = (hypergradient(plan, case, problem, lam).value * way).sum(-1)
     assert np.abs((ends[0] - ends[1]) / (2 * h) - slope).max() <= 1e3 * h**2  # third derivatives below 6000
 
 
@@ -199,7 +229,7 @@ def test_solved_heads_are_the_best_of_those_that_fit(small):
     plan, case = registration.load(small), Case("squared", 2, 1, SOLVED)
     problem = tasks(plan, case)[0].some(np.array([[0, 2], [1, 2]]))
     lam = np.stack([body(plan).random(np.random.default_rng([seed, INITIAL])) for seed in plan.seeds])
-    exact, rng = hypergradient(plan, case, problem, lam), np.random.default_rng(0)
+    exact, rng = hypergradient(plan, case, problem, lam).value, np.random.default_rng(0)
     for i in range(2):
         way, h = rng.standard_normal(lam.shape[1]) / lam.shape[1] ** 0.5, 1e-5
         ends = [solved_by_hand(plan, alone(problem, i), lam[i] + sign * h * way) for sign in (1, -1)]
@@ -208,7 +238,7 @@ def test_solved_heads_are_the_best_of_those_that_fit(small):
         assert abs((ends[0] - ends[1]) / (2 * h) - slope) <= 1e4 * (EPS["float64"] / h + h**2) * (
             1 + abs(slope)
         )
-    basic = hypergradient(plan, case._replace(improved=False), problem, lam)
+    basic = hypergradient(plan, case._replace(improved=False), problem, lam).value
     assert np.linalg.norm(basic - exact) > 1e-2 * np.linalg.norm(exact)
 
 
@@ -219,3 +249,50 @@ def test_runs_share_tasks_and_starts(small):
         assert improved.iteration.tolist() == [0, 2]
         assert improved.accuracy[0] == basic.accuracy[0]
         assert np.array_equal(basic.seen, basic.accuracy)
+
+
+# -- what it costs ---------------------------------------------------------------------------------------------------
+def test_the_calls_of_the_basic_model_are_those_of_the_improved_one(both):
+    """To within one iteration, in more iterations and as many records. Kills: equal iterations, calls of one level."""
+    case = Case("squared", 2, 1, 3, per_call=True)
+    found = {
+        improved: improved_representation.curves(case._replace(improved=improved), name=both[CALLS_NAME])
+        for improved in (True, False)
+    }
+    for improved, basic in zip(found[True], found[False], strict=True):
+        each = basic.calls[-1] / basic.iteration[-1]
+        assert improved.calls[-1] - each < basic.calls[-1] <= improved.calls[-1]
+        assert improved.iteration.tolist() == [0, 2]
+        assert basic.iteration[-1] > improved.iteration[-1]
+        assert len(basic.calls) == len(improved.calls)
+        # of both levels, or of G alone: K gradients, K products with cross derivatives, K with Hessians, of which that of
+        # the first step may be left out; and F's gradients in the end
+        for levels, calls in ((2, improved.calls[-1] / 2), (1, each)):
+            assert levels * (3 * 3 - 1) + 2 <= calls <= levels * 3 * 3 + 2
+        assert not basic.matrices.any()
+    equal = improved_representation.curves(
+        case._replace(improved=False, per_call=False), name=both[CALLS_NAME]
+    )
+    assert equal[0].iteration.tolist() == [0, 2]
+
+
+def test_all_gradients_and_products_are_counted():
+    """Matrices apart. Kills: a role or a kind that is left out."""
+    kinds = ("grad_w", "grad_lam", "hess_ww", "cross")
+    counts = {f"{role}.{kind}": 1 for role in ("upper", "lower") for kind in kinds}
+    assert spent(counts) == (8, 0)
+    assert spent(counts | {"lower.hess_ww dense": 3, "upper.hess_ww dense": 2}) == (8, 5)
+
+
+def test_solved_heads_have_counts(small):
+    """The mean of the seeds'; the matrices that are assembled are told apart."""
+    plan, case = registration.load(small), Case("squared", 2, 1, SOLVED)
+    problem = tasks(plan, case)[0].some(np.array([[0, 2], [1, 2]]))
+    lam = np.stack([body(plan).random(np.random.default_rng([seed, INITIAL])) for seed in plan.seeds])
+    found, costs = hypergradient(plan, case, problem, lam), []
+    for i, x in enumerate(lam):
+        watched, counts = counted(alone(problem, i))
+        improved_hypergradient(watched, x)
+        costs.append(spent(counts))
+    assert np.mean(costs, 0).tolist() == [found.calls, found.matrices]
+    assert np.min(costs) > 0

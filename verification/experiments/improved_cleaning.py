@@ -22,7 +22,9 @@ from verification.experiments.data_cleaning import f1
 from verification.experiments.registration import Registration, load
 
 NAME = "improved_cleaning"
-ANEW = {("one-hidden", 0.4, "right"): "improved_cleaning_right"}  # cells of table 1 with a registration of their own
+ANEW = {
+    ("one-hidden", 0.4, "right"): "improved_cleaning_right"
+}  # cells of table 1 with a registration of their own
 SPLIT, LABELS, INITIAL = range(3)  # streams of random numbers of one seed
 BASIC = 0
 

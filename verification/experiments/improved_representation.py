@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from refimpl import BilevelProblem, networks
 from refimpl.approximate import reverse
+from refimpl.counting import counted
 from refimpl.datasets import Dataset, load_digits
 from refimpl.datasets.episodes import Episode, EpisodeSampler, rotate_classes, split_classes
 from refimpl.exact import improved_hypergradient
@@ -26,12 +29,16 @@ from refimpl.solvers import Averaging, BiGSAM
 from verification.experiments.registration import Registration, load
 
 NAME = "improved_representation"
+CALLS_NAME = "improved_representation_calls"  # registered for equal numbers of derivative calls
 SOLVED = 0
 SPLIT, INITIAL, POOL, NEW, DRAWS = range(5)  # streams of random numbers of one seed
 
 
 class Case(NamedTuple):
-    """What is run. heads: "softmax" or "squared"; inner: K, or ``SOLVED``; ``stream`` numbers other draws of tasks."""
+    """What is run. heads: "softmax" or "squared"; inner: K, or ``SOLVED``; ``stream`` numbers other draws of tasks.
+
+    per_call: the basic model takes as many iterations as the derivative calls of the improved model's allow.
+    """
 
     heads: str
     ways: int
@@ -39,6 +46,7 @@ class Case(NamedTuple):
     inner: int
     improved: bool = True
     stream: int = 0
+    per_call: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +54,15 @@ class Curves:
     """One seed's run, each (records,): iteration, accuracy on new tasks' queries.
 
     ``seen``: the same with heads fitted as in training, of the improved model with the labels of these very queries.
+    ``calls``: derivative calls of the training until then, gradients and products; ``matrices``: Hessians and cross
+    derivatives that are assembled instead, where heads are solved.
     """
 
     iteration: np.ndarray
     accuracy: np.ndarray
     seen: np.ndarray
+    calls: np.ndarray
+    matrices: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +140,33 @@ def inner(plan: Registration, case: Case, count: int, *, improved: bool) -> BiGS
     return BiGSAM(K, s=steps["s"] * count, t=steps["t"] * count, alpha=alpha)
 
 
-def hypergradient(plan: Registration, case: Case, problem: BilevelProblem, lam: np.ndarray) -> np.ndarray:
-    """Every seed's, (seeds, n)."""
+class Found(NamedTuple):
+    """Every seed's hypergradient, (seeds, n), and what one seed's costs: the mean over the seeds."""
+
+    value: np.ndarray
+    calls: float
+    matrices: float
+
+
+def hypergradient(plan: Registration, case: Case, problem: BilevelProblem, lam: np.ndarray) -> Found:
+    """Counted by ``refimpl.counting``."""
     if case.inner == SOLVED and case.improved:
-        return np.stack([improved_hypergradient(alone(problem, i), x).value for i, x in enumerate(lam)])
+        values, tally = [], Counter[str]()
+        for i, x in enumerate(lam):
+            watched, own = counted(alone(problem, i))
+            assert isinstance(watched, BilevelProblem)
+            values.append(improved_hypergradient(watched, x).value)
+            tally += own
+        return Found(np.stack(values), *(count / len(lam) for count in spent(tally)))
     lower = inner(plan, case, plan["algorithm"]["tasks"], improved=case.improved)
     found = reverse(problem, lam, lower=lower, w0=np.zeros((len(lam), problem.d)))
-    return np.asarray(found.value)
+    return Found(np.asarray(found.value), *spent(found.calls))
+
+
+def spent(counts: Mapping[str, int]) -> tuple[int, int]:
+    """Gradients and products; assembled matrices."""
+    matrices = sum(count for key, count in counts.items() if key.endswith("dense"))
+    return sum(counts.values()) - matrices, matrices
 
 
 def alone(problem: BilevelProblem, i: int) -> BilevelProblem:
@@ -146,24 +178,39 @@ def alone(problem: BilevelProblem, i: int) -> BilevelProblem:
     return BilevelProblem(next(own), next(own))
 
 
+def length(plan: Registration, case: Case, problem: BilevelProblem, lam: np.ndarray) -> int:
+    """The number of iterations; every one of a case has as many calls as that of this problem."""
+    registered = int(plan["algorithm"]["solved_iterations" if case.inner == SOLVED else "iterations"])
+    if case.improved or not case.per_call:
+        return registered
+    improved, basic = (
+        hypergradient(plan, c, problem, lam).calls for c in (case._replace(improved=True), case)
+    )
+    return int(registered * improved // basic)
+
+
 @functools.cache  # several claims read the same runs; some dozens of a few kB
 def curves(case: Case, *, name: str = NAME) -> tuple[Curves, ...]:
-    """The runs of all seeds."""
+    """The runs of all seeds. Records are at equal shares of the iterations, as many for either model."""
     plan = load(name)
-    rules, every = plan["algorithm"], plan["statistic"]["every"]
+    rules, data = plan["algorithm"], plan["data"]
     train, new = tasks(plan, case)
     draws = [np.random.default_rng([seed, DRAWS, case.stream]) for seed in plan.seeds]
     lam = np.stack([body(plan).random(np.random.default_rng([seed, INITIAL])) for seed in plan.seeds])
-    found = []
-    iterations = rules["solved_iterations" if case.inner == SOLVED else "iterations"]
+    some = train.some(np.tile(np.arange(rules["tasks"]), (len(lam), 1)))
+    iterations = length(plan, case, some, lam)
+    records = length(plan, case._replace(per_call=False), some, lam) // plan["statistic"]["every"]
+    at, found, calls, matrices = np.linspace(0, iterations, records + 1).round().astype(int), [], 0.0, 0.0
     for k in range(iterations + 1):
-        if k % every == 0:
-            found.append((k, *(on_new(plan, case, new, lam, improved=i) for i in (False, case.improved))))
-        index = np.stack([rng.choice(plan["data"]["tasks"], rules["tasks"], replace=False) for rng in draws])
-        problem = train.some(index)
-        lam = lam - rules[case.heads]["nu"] * hypergradient(plan, case, problem, lam)
-    iteration, accuracy, seen = (np.array(column) for column in zip(*found, strict=True))
-    return tuple(Curves(iteration, accuracy[:, i], seen[:, i]) for i in range(len(plan.seeds)))
+        if k in at:
+            accuracies = (on_new(plan, case, new, lam, improved=i) for i in (False, case.improved))
+            found.append((k, *accuracies, calls, matrices))
+        index = np.stack([rng.choice(data["tasks"], rules["tasks"], replace=False) for rng in draws])
+        step = hypergradient(plan, case, train.some(index), lam)
+        lam = lam - rules[case.heads]["nu"] * step.value
+        calls, matrices = calls + step.calls, matrices + step.matrices
+    iteration, accuracy, seen, *costs = (np.array(column) for column in zip(*found, strict=True))
+    return tuple(Curves(iteration, accuracy[:, i], seen[:, i], *costs) for i in range(len(plan.seeds)))
 
 
 def on_new(plan: Registration, case: Case, new: Tasks, lam: np.ndarray, *, improved: bool) -> np.ndarray:

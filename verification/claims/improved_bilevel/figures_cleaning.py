@@ -142,7 +142,10 @@ def _table_1(network: str, share: float, reading: str) -> Claim:
         null = (
             "the basic model from four initial weights, two differences",
             {
-                f"w_0 number {i + 1} less number {i}": (basic._replace(stream=i + 1), basic._replace(stream=i))
+                f"w_0 number {i + 1} less number {i}": (
+                    basic._replace(stream=i + 1),
+                    basic._replace(stream=i),
+                )
                 for i in (0, 2)
             },
         )

@@ -123,7 +123,7 @@ SIZES = (
 
 
 ANEW = (
-    " Learning to reweight has no ridge. An earlier registered run gave it that of the others, which outweighs its data "
+    " Learning to reweight has no ridge. An earlier registered run gave it the others', which outweighs its data "
     "N-fold, as its weights have the sum 1; it was then worse in accuracy (−0.032 ± 0.010)."
 )
 
