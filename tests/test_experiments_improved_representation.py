@@ -265,8 +265,8 @@ def test_the_calls_of_the_basic_model_are_those_of_the_improved_one(both):
         assert improved.iteration.tolist() == [0, 2]
         assert basic.iteration[-1] > improved.iteration[-1]
         assert len(basic.calls) == len(improved.calls)
-        # of both levels, or of G alone: K gradients, K products with cross derivatives, K with Hessians, of which that of
-        # the first step may be left out; and F's gradients in the end
+        # of both levels, or of G alone: K gradients, K products with cross derivatives, and with Hessians K or, as the
+        # first step's is not needed, K − 1; and F's two gradients in the end
         for levels, calls in ((2, improved.calls[-1] / 2), (1, each)):
             assert levels * (3 * 3 - 1) + 2 <= calls <= levels * 3 * 3 + 2
         assert not basic.matrices.any()
