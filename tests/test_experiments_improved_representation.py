@@ -140,6 +140,14 @@ def test_one_setting_alone_refutes_all_of_them():
     assert verdict("4@accuracy", of) == "not refuted"
 
 
+@pytest.mark.parametrize("key", ["4@accuracy", "4@sooner", "5@accuracy", "5@sooner"])
+def test_calls_are_compared_where_they_are_claimed(key):
+    """The basic model is better where it may spend as many calls, and nowhere else. Kills: runs of the other kind."""
+    of = lambda c, s: 0.05 * (c.improved != c.per_call) + noise(c, s)  # noqa: E731  # a line
+    assert verdict(f"{key}-calls", of) == "refuted"
+    assert verdict(key, of) == "not refuted"
+
+
 # -- tasks and runs ------------------------------------------------------------------------------------------------
 def test_new_tasks_are_of_other_digits(small):
     """Every image of a task is a turned digit of the seed's own set of classes."""
