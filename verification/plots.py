@@ -9,14 +9,14 @@ import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 _INK, _ALLOWED, _MEASURED, _VIOLATED = "#37414d", "#2563a8", "#c2410c", "#b91c1c"
@@ -75,9 +75,11 @@ def _curve(data: Mapping[str, Any]) -> Picture:
         figure, axes = _axes(data["xlabel"], data["ylabel"])
         axes.plot(x, predicted, color=_ALLOWED, linewidth=1.6, label="predicted")
         axes.plot(x, measured, "o", color=_MEASURED, markersize=3.5, label="measured")
-        axes.set_xscale("log" if data["logx"] and min(x) > 0 else "linear")
-        axes.set_yscale("log" if data["logy"] and max(*predicted, *measured) > 0 else "linear")
-        if not data["logx"]:
+        if data["logy"] and max(*predicted, *measured) > 0:
+            _logarithmic(axes, "y")
+        if data["logx"] and min(x) > 0:
+            _logarithmic(axes, "x")
+        elif not data["logx"]:
             axes.xaxis.set_major_locator(MaxNLocator(integer=all(value == int(value) for value in x)))
         axes.legend()
         uri = _uri(figure)
@@ -95,8 +97,10 @@ def _lines(data: Mapping[str, Any]) -> Picture:
         figure, axes = _axes(data["xlabel"], data["ylabel"])
         for (name, values), (colour, mark) in zip(lines.items(), itertools.cycle(_MANY), strict=False):
             axes.plot(x, values, color=colour, marker=mark, linewidth=1.3, label=name, **marks)
-        axes.set_xscale("log" if data["logx"] and min(x) > 0 else "linear")
-        axes.set_yscale("log" if data["logy"] and min(map(min, lines.values())) > 0 else "linear")
+        if data["logx"] and min(x) > 0:
+            _logarithmic(axes, "x")
+        if data["logy"] and min(map(min, lines.values())) > 0:
+            _logarithmic(axes, "y")
         axes.legend()
         uri = _uri(figure)
     ends = "; ".join(f"{name} from {values[0]:.4g} to {values[-1]:.4g}" for name, values in lines.items())
@@ -115,10 +119,11 @@ def _cloud(allowed: list[float], observed: list[float]) -> Picture:
     points = list(zip(places, [max(value, low) for value in seen], allowed, seen, strict=True))
     with rc_context(_STYLE):
         figure, axes = _axes("instance, sorted (allowed: 0)" if ranked else "allowed", "observed")
-        axes.set(yscale="log", ylim=(low / 2, top * 2))
-        axes.tick_params(which="minor", labelleft=False, labelbottom=False)
+        _logarithmic(axes, "y")
+        axes.set_ylim(low / 2, top * 2)
         if not ranked:
-            axes.set(xscale="log", xlim=(left / 2, right * 2))
+            _logarithmic(axes, "x")
+            axes.set_xlim(left / 2, right * 2)
             axes.plot([low, top], [low, top], color=_ALLOWED, linewidth=1.4, label="observed = allowed")
         for violated, marker, colour, name in (
             (False, "o", _MEASURED, "an instance"),
@@ -146,6 +151,17 @@ def _span(values: list[float]) -> tuple[float, float]:
     return min(low, middle / 10), max(top, middle * 10)
 
 
+def _logarithmic(axes: Axes, name: Literal["x", "y"]) -> None:
+    """A logarithmic axis, few labels in plain text: minor ticks and typeset powers take most of a figure's time."""
+    axes.set(**{f"{name}scale": "log"})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    low, high = axis.get_data_interval()
+    decades = LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5), numticks=6)
+    axis.set_major_locator(decades if high > 10 * low else MaxNLocator(5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.set_minor_locator(NullLocator())
+
+
 def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.6, 2.9), dpi=160)
     axes = figure.add_axes(_FRAME)
@@ -160,6 +176,6 @@ def _uri(figure: Figure) -> str:
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     buffer = io.BytesIO()
     image.quantize(32, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-        buffer, "png", optimize=True
+        buffer, "png", compress_level=6
     )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

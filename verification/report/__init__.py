@@ -41,7 +41,7 @@ MEANINGS = {  # in a sentence each; docs/verdicts.md says all of it
 
 
 def render(ledger: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]], jobs: int = 1) -> str:
-    """The page of ``ledger``; ``figures``: plot data of the claims that were run. Cost: 0.1 s per figure and job."""
+    """The page of ``ledger``; ``figures``: plot data of the claims that were run. Cost: 0.03 s per figure and job."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
