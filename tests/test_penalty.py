@@ -164,6 +164,24 @@ def test_the_multiplier_is_the_adjoint_at_the_point_reached():
         assert found.residual_adjoint < 1e-6  # it minimised at all; rounding is bounded in the line above
 
 
+@pytest.mark.parametrize(("q", "p", "factor"), [(1.0, -3.0, 0.603), (0.0, 3000.0, 0.680)])
+def test_a_slow_inner_method_goes_on_to_rounding(q, p, factor):
+    """f = qw²/2 + pw, ∇_wG = w + w³, γ = 1: Gauss-Newton gains ``factor`` a step, and goes on below φ's rounding.
+
+    Kills: penalty/search-must-halve (ends at ‖∇φ‖ about 1e-8 of p), -search-goes-nowhere (takes all 100 steps).
+    """
+    bent = ri.from_function(lambda lam, w: w[..., 0] ** 2 / 2 + w[..., 0] ** 4 / 4, n=1, d=1)
+    problem = BilevelProblem(quadratic.objective(ww=[[q]], w1=[p], n=1), bent)
+    found = penalty(problem, [0.0], gamma=1.0, w0=np.array([0.1]))
+    # φ' = qw + p + (w + w³)(1 + 3w²)
+    (w,) = (z.real for z in np.roots([3, 0, 4, 0, 1 + q, p]) if z.imag == 0)
+    slope, bend = (w + w**3), (1 + 3 * w * w)
+    assert abs(slope * 6 * w / (q + bend**2)) == pytest.approx(factor, abs=5e-4)
+    condition = (abs(q * w) + abs(p) + abs(slope * bend)) / abs(w * (q + bend**2 + slope * 6 * w))
+    assert_rounded(found.w, [w], terms=abs(w), count=10, condition=1 + condition)
+    assert found.calls["upper.hess_ww dense"] < 100
+
+
 def test_descent_is_the_loop_it_says():
     lam, w, v = START, np.zeros(3), np.array([1.0, 0.0, -1.0])
     F, G = QUADRATIC.upper, QUADRATIC.lower

@@ -150,7 +150,7 @@ def _searched(
     """w − τ direction, its ∇φ, and whether any lane moved: τ is halved separately in every lane.
 
     A step counts where φ decreases by Armijo's share. Where that share is below φ's rounding only the whole step is
-    tried, and it must halve ‖∇φ‖.
+    tried, and it must decrease ‖∇φ‖: the steps gain a fixed factor there, which may be near 1, so no less ends them.
     """
     B = phi.problem.backend
     before, gain, size = phi.value(w), B.dot(slope, direction), B.dot(slope, slope)
@@ -160,7 +160,7 @@ def _searched(
     for _ in range(HALVINGS):
         trial = w - (t[..., None] if getattr(t, "ndim", 0) else t) * direction
         after, there = phi.value(trial), phi.grad(trial)
-        enough = B.where(flat, 4 * B.dot(there, there) <= size, after <= before - t * gain / ARMIJO)
+        enough = B.where(flat, B.dot(there, there) < size, after <= before - t * gain / ARMIJO)
         if bool(B.xp.all(enough | flat)):
             break
         t = B.where(enough | flat, t, t / 2)
