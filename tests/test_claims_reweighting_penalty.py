@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from flint import fmpq
+from flint import fmpq, fmpq_poly
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,10 @@ from verification.claims.reweighting import (
     equal_cost,
     non_convex_lower,
     penalty_condition,
+    penalty_curvature,
+    penalty_global,
     penalty_joint,
+    penalty_joint_half_mu,
     penalty_quadratic,
     penalty_rate,
 )
@@ -228,3 +232,95 @@ def test_below_moves_the_point_and_keeps_the_problem():
     whole, half = (penalty_rate.below(_bent.line(1, 1, share=[s, 2])) for s in (2, 1))
     assert half.p[0] == whole.p[0]
     assert 2 * half.w[0] == whole.w[0]
+
+
+def test_the_largest_share_is_found_beside_bounds_of_zero():
+    # kills: 0 · inf, a NaN that hid whatever came after a bound of zero
+    assert _penalty.largest((0, 0), (3, 2), (1, 1)).ratio == 1.5
+    assert _penalty.largest((-1, 0), (1, 2)).ratio == 0.5
+    assert _penalty.largest((3, 2), (1, 0)).bound == 0
+
+
+@given(seeds, st.integers(1, 3), st.booleans())
+def test_the_second_derivative_is_that_of_f_in_the_variable_of_the_constraint(seed, d, convex):
+    """S v̇ against d/dt of H⁻¹∇_vf along ẏ = Hv̇, in floats by a complex step."""
+    b = _bent.backward(_bent.at(d=d, seed=seed, over=16, convex=convex, multiplier=True))
+    if b.m <= 0:
+        return
+    g, Q, p = b.lower.to("numpy"), np.asarray(to_numpy(b.q.a), float), np.asarray(to_numpy(b.p), float)
+    lam, w, H = np.zeros(1), np.asarray(to_numpy(b.w), float), np.asarray(to_numpy(b.H), float)
+    S = np.asarray(to_numpy(b.S), float)
+    for e in np.eye(d):
+        moved = w + 1e-20j * np.linalg.solve(H, e)
+        change = np.linalg.solve(g.hess_ww(lam, moved).dense(), Q @ moved + p).imag / 1e-20
+        slack = 1e3 * d * EPS * np.linalg.cond(H) ** 2 * (1 + np.abs(S).max())
+        assert change == pytest.approx(S @ e, abs=slack)
+    least, most = (np.asarray(to_numpy(x), float) for x in penalty_curvature.directions(b.S))
+    values = np.linalg.eigvalsh(S)
+    for x, value in ((least, values[0]), (most, values[-1])):
+        # a rounded direction is off by d/WITNESS at most, its quotient by the square of that
+        assert x @ S @ x / (x @ x) == pytest.approx(
+            value, abs=2 * np.abs(S).max() * d**3 / penalty_curvature.WITNESS
+        )
+
+
+def test_the_hill_is_the_gradient_of_its_g_and_its_bound_lies_below():
+    h = penalty_global.hill(penalty_global.at(kappa=2, j=2, p=(5, 8)))
+    eps, k, j, q = float(h.eps), h.k, h.j, float(h.q)
+
+    def g(t, n):
+        far = (t - k * n) ** (2 * j + 2) / (2 * j + 2)
+        return (t * t + n * n) / 2 + eps * (t + k * n) ** 2 / 2 + eps * far
+
+    def slope(t, n):
+        return np.array([g(t + 1e-20j, n).imag, g(t, n + 1e-20j).imag]) / 1e-20
+
+    rng, radius = np.random.default_rng(0), float(h.beyond)
+    at_1 = -float(h.p) + (slope(1, 0) ** 2).sum() / 2
+    for t, n in rng.uniform(-radius, radius, (200, 2)):
+        along = float(h.squared(fmpq(int(t * 2**40), 2**40)))
+        assert along == pytest.approx((slope(int(t * 2**40) / 2**40, 0) ** 2).sum() / 2, rel=1e3 * EPS)
+        for across in (n, n / 1e3, n / 1e6):  # ∇g's hill is steep: what n gains is gained near 0
+            if math.hypot(t, across) < radius:
+                value = -float(h.p) * t + q * across**2 / 2 + (slope(t, across) ** 2).sum() / 2
+                assert value > at_1
+    hessian = np.eye(2) + eps * np.outer([1, k], [1, k])  # on t = kn
+    assert np.linalg.eigvalsh(hessian)[0] == pytest.approx(1, rel=1e3 * EPS * k**2)
+
+
+def test_the_constant_two_is_approached():
+    ratios = [
+        penalty_global.far()(penalty_global.hill(penalty_global.at(n, n, (n + 1, 2 * n), 2**16))).ratio
+        for n in (4, 8, 16)
+    ]
+    assert ratios == sorted(ratios)
+    assert [2 - r for r in ratios] == pytest.approx([2 - (1 - 1 / 128) * 2 * n / (n + 1) for n in (4, 8, 16)])
+
+
+@given(st.fractions(-4, 4, max_denominator=8), st.fractions(-4, 4, max_denominator=8))
+def test_bernstein_coefficients_bound_a_polynomial(a, b):
+    p = fmpq_poly([fmpq(a.numerator, a.denominator), fmpq(b.numerator, b.denominator), -1, 2])
+    low, high = fmpq(-1, 2), fmpq(3, 4)
+    values = [p(low + (high - low) * fmpq(i, 32)) for i in range(33)]
+    coefficients = penalty_global.bernstein(p, low, high)
+    assert min(coefficients) <= min(values)
+    assert max(values) <= max(coefficients)
+    assert (coefficients[0], coefficients[-1]) == (values[0], values[-1])
+    assert penalty_global.positive(p, low, high) <= (min(values) > 0)
+    root = p - p(fmpq(1, 3))
+    assert not penalty_global.positive(root, low, high)
+
+
+@pytest.mark.parametrize(
+    ("mu", "expected"), [((1, 2), 2), ((3, 2), -2), ((2, 1), -1), ((3, 1), Fraction(-1, 2))]
+)
+def test_the_joint_factors_of_the_notes(mu, expected):
+    # kills: the update's sign, a column of another start
+    j = penalty_joint.drawn(penalty_joint_half_mu.bilinear(*mu))
+    assert (j.uu[0, 0], j.S[0, 0]) == (1, -1)
+    u, w = j.minimiser(j.at.adjoint + 1)
+    factor = 1 - j.at.gamma * j.residual(u, w)[0]
+    assert Fraction(int(factor.p), int(factor.q)) == expected
+    assert penalty_joint_half_mu.contracts(j) == (abs(expected) < 1)
+    assert penalty_joint_half_mu.convex(j) == (Fraction(*mu) > 1)
+    assert penalty_joint.drawn(penalty_joint_half_mu.coupled(*mu)).S[0, 0] == fmpq(-3, 2)

@@ -147,19 +147,58 @@ class Backward:
         return (self.least - bent / 3) * self.params.get("overstated", 1)
 
     @cached_property
-    def curvature(self) -> tuple[fmpq, fmpq]:
-        """(s_, s⁺) with −s_ I ⪯ S ⪯ s⁺ I wherever ‖w‖ <= ‖r‖/m: (ρ + νM/m)/m² and (L_F + νM/m)/m².
+    def radius(self) -> fmpq:
+        """‖r‖/m, no less than ‖w‖ on the curve from w(λ) to w along which r grows in proportion."""
+        return root_above(square(self.r)) / self.m
 
-        On the curve from w(λ) to w along which r grows in proportion, ‖w‖ <= ‖r‖/m.
-        """
-        g, radius = self.lower, root_above(square(self.r)) / self.m
-        nu = fmpq(0)
-        for c, e, b in zip(g.c, g.e, g.rows, strict=True):
+    @cached_property
+    def bends(self) -> tuple[fmpq, fmpq]:
+        """ν where ‖w‖ <= radius, in two parts: H's Lipschitz constant at w(λ), and what the radius adds to it."""
+        here, more = fmpq(0), fmpq(0)
+        for c, e, b in zip(self.lower.c, self.lower.e, self.lower.rows, strict=True):
             size = root_above(square(b))
-            nu += c * size**3 * (6 * size * radius + 2 * abs(e))
-        above, below = (max(0, *(sign * x for x in self.q.spectrum)) for sign in (1, -1))
-        M = root_above(square(self.p)) + max(above, below) * radius
-        return (below + nu * M / self.m) / self.m**2, (above + nu * M / self.m) / self.m**2
+            here += 2 * c * abs(e) * size**3
+            more += 6 * c * size**4 * self.radius
+        return here, more
+
+    @cached_property
+    def ends(self) -> tuple[fmpq, fmpq]:
+        """(ρ, L_F) with −ρ I ⪯ Q ⪯ L_F I."""
+        below, above = (max(0, *(sign * x for x in self.q.spectrum)) for sign in (-1, 1))
+        return fmpq(below), fmpq(above)
+
+    @cached_property
+    def slopes(self) -> tuple[fmpq, fmpq]:
+        """M where ‖w‖ <= radius, in two parts: ‖∇_wF‖ at w(λ), and what the radius adds to it."""
+        return root_above(square(self.p)), max(self.ends) * self.radius
+
+    @cached_property
+    def bending(self) -> fmpq:
+        """νM/m."""
+        return sum(self.bends, fmpq(0)) * sum(self.slopes, fmpq(0)) / self.m
+
+    def curved(self, below: int = 1, above: int = 1) -> tuple[fmpq, fmpq]:
+        """(s_, s⁺) with −s_ I ⪯ S ⪯ s⁺ I wherever ‖w‖ <= radius: (ρ + νM/m)/m² and (L_F + νM/m)/m².
+
+        A 0 is a mistake: that one without νM/m.
+        """
+        least, most = self.ends
+        return (least + below * self.bending) / self.m**2, (most + above * self.bending) / self.m**2
+
+    @cached_property
+    def curvature(self) -> tuple[fmpq, fmpq]:
+        """(s_, s⁺)."""
+        return self.curved()
+
+    @cached_property
+    def S(self) -> Array:
+        """φ's Hessian at w: H⁻¹(Q − Σ_k (H⁻¹∇_wF)_k ∇²r_k)H⁻¹, the sum by differences: H is quadratic in w."""
+        v, hess = solve(self.H, self.slope), self.lower.hess_ww
+        units = RATIONAL.eye(len(self.w))
+        bend = np.stack(
+            [(hess(self.lam, self.w + e) @ v - hess(self.lam, self.w - e) @ v) / 2 for e in units]
+        )
+        return solve(self.H, solve(self.H, self.q.a - bend).T)
 
 
 def backward(params: Mapping[str, Any]) -> Backward:

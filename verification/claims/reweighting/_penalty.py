@@ -71,7 +71,7 @@ def definite(a: Array) -> bool:
 def largest(*pairs: tuple[Any, Any], **detail: Any) -> Measurement:
     """The pair (observed, bound) that uses the largest share of its bound; a violated zero bound comes first."""
     made = [Measurement(observed=a, bound=b, detail=detail) for a, b in pairs]
-    return max(made, key=lambda m: m.ratio if m.bound > 0 else math.inf * (m.observed > 0) or 0.0)
+    return max(made, key=lambda m: m.ratio if m.bound > 0 else math.inf if m.observed > 0 else 0.0)
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,12 @@ def at_once(b: Backward) -> Measurement:
 
 
 def contracting(
-    less: int = -1, more: int = 1, only_above: bool = False, double: int = 1
+    less: int = -1, more: int = 1, only_above: bool = False, double: int = 1, bent: tuple[int, int] = (1, 1)
 ) -> Callable[[Backward], Measurement]:
     """‖δ⁺‖² against q²‖δ‖², q = max(s⁺/(s⁺ + μ), s_/(μ − s_)); mutants change signs, drop a term, double μ."""
 
     def measure(b: Backward) -> Measurement:
-        (below, above), mu = b.curvature, double * b.mu
+        (below, above), mu = b.curved(*bent), double * b.mu
         q = above / (above + mu) if more == 1 else above / (2 * above + mu)
         if not only_above:
             q = max(q, below / (mu + less * below))
@@ -77,6 +77,8 @@ def bending(**more: Any) -> dict[str, Any]:
     return line(1, 0, **{**WAVE, **ANY, **more})
 
 
+CONVEX_BENT = line(1, 1, (10, 1), c=[1], e=[0], p=[-1], over=64, **ANY)  # f = v²/2 − v, r = v + v³
+AFFINE_BENT = line(10, 0, (1, 64), c=[1], e=[1], p=[4], over=1024, **ANY)  # f = 4v, r = 10v + v² + v³
 CLAIMS = (
     Claim(
         id="reweighting/auglag-rate@multiplier",
@@ -144,6 +146,8 @@ CLAIMS = (
             line(1, 1, **ANY),
             line(1, -1, (3, 2), **ANY),
             line(1, -1, (3, 1), **ANY),
+            CONVEX_BENT,
+            AFFINE_BENT,
             bending(over=1024, gamma=[100, 1]),
             at((100, 1), d=2, seed=1, over=1024, **ANY),
         ),
@@ -154,6 +158,12 @@ CLAIMS = (
             Control("m stated twice too large", params=line(1, 1, overstated=2, **ANY)),
             Control("μ below s_", params=line(1, -1, (1, 2), **ANY)),
             Control("s_ dropped", kind="formula", measure=contracting(only_above=True)),
+            Control(
+                "νM/m dropped from s⁺", kind="formula", measure=contracting(bent=(1, 0)), params=CONVEX_BENT
+            ),
+            Control(
+                "νM/m dropped from s_", kind="formula", measure=contracting(bent=(0, 1)), params=AFFINE_BENT
+            ),
             Control("μ + s_ for μ − s_", kind="formula", measure=contracting(less=1)),
             Control("2s⁺ + μ for s⁺ + μ", kind="formula", measure=contracting(more=2)),
             Control("2μ for μ", kind="formula", measure=contracting(double=2)),

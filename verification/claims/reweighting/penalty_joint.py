@@ -96,16 +96,21 @@ def solved(p: Penalised) -> Joint:
     return Joint(dataclasses.replace(p, lam=-solve(Joint(origin).uu, origin.hypergradient)))
 
 
-def joint(params: Mapping[str, Any]) -> Joint:
-    """A = a multiple of I that makes φ_uu positive definite, unless given; γ large enough for S + γI, too."""
+def drawn(params: Mapping[str, Any]) -> Joint:
+    """A = a multiple of I that makes φ_uu positive definite, unless given."""
     p = penalised(params)
     if "A" not in params:
         rest = Joint(p).uu - p.A
         p = dataclasses.replace(p, A=(1 + abs(rest).sum()) * rational(np.eye(len(p.A), dtype=int)))
-    made = solved(p)
-    if definite(made.S + p.gamma * RATIONAL.eye(len(made.S))):
+    return solved(p)
+
+
+def joint(params: Mapping[str, Any]) -> Joint:
+    """The same with a γ large enough for S + γI."""
+    made = drawn(params)
+    if definite(shifted(made, made.S)):
         return made
-    return solved(dataclasses.replace(p, gamma=p.gamma + abs(made.S).sum()))
+    return solved(dataclasses.replace(made.at, gamma=made.at.gamma + abs(made.S).sum()))
 
 
 # -- identities --------------------------------------------------------------------------------------------
