@@ -305,14 +305,20 @@ class Fading(Scheduled):
         return float(self.lams[int(np.argmin(self.f))])
 
     @cached_property
+    def left(self) -> float:
+        """Π(1 − α_ktq − (1 − α_k)sλ̄), k = 1 … K, at a minimiser λ̄ of f: how much of w_0 is left in w_K(λ̄)."""
+        alphas = np.array([self.alpha(k) for k in range(self.K)])
+        return float(np.prod(1 - alphas * self.t * self.sigma - (1 - alphas) * self.s * self.best))
+
+    @cached_property
     def ceiling(self) -> float:
-        """f_K(λ̄) − f(λ̄) is at most this, at a minimiser λ̄ of f."""
+        """f_K(λ̄) − f(λ̄) is at most this; exactly this at λ̄ = 0, where no step sees G.
+
+        For λ̄ > 0 w_K = left w_0 + θa with θ >= 0 and left + θ <= 1, w_λ̄ = 0, and F(λ̄, ·) is convex.
+        """
         if self.best > 0:
-            r = math.sqrt(2 * self.gap / self.best)
-            return self.sigma * (abs(self.a) * r + r * r / 2)
-        e, m = self.c * self.t * self.sigma, max(1, math.ceil(self.c))
-        power = (m / self.K) ** e if e >= 1 else ((m + 1) / (self.K + 1)) ** e
-        return self.sigma * (self.w0 - self.a) ** 2 * min(1.0, power) ** 2 / 2
+            return self.left * max(0.0, self.sigma * ((self.w0 - self.a) ** 2 - self.a**2) / 2)
+        return self.sigma * (self.left * (self.w0 - self.a)) ** 2 / 2
 
     @cached_property
     def rounding(self) -> float:

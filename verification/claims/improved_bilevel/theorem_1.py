@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from verification.claims.improved_bilevel._families import GAMMA, GROWTH, SCHEDULE, TOUCHES, Fading, Turning
 from verification.claims.improved_bilevel._instances import worst
 from verification.claims.improved_bilevel.theorem_1_uniform import FROZEN, NOTED, WEAK, turning, turnings
-from verification.model import Budget, Claim, Control, Hypothesis, Measurement, reals
+from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement, reals
 
 # -- under convexity alone ----------------------------------------------------------------------------------------
 
@@ -147,7 +147,8 @@ def minimisers(share: float = 1.0, power: float = 0.0) -> Callable[[Turning], Me
     return measure
 
 
-AT_0 = fading(c=0.001, mu=1.0, a=0.5, w0=-3.0, gamma=0.1, share=1.0)  # min f is at λ = 0
+AT_0 = fading(c=0.0, mu=1.0, gamma=0.1, share=1.0)  # min f is at λ = 0, and w_K(λ) tends to 0 beside it
+BESIDE = fading(c=0.1, mu=200.0, w0=-0.1, gamma=0.0005, share=1.0, K=8)  # w_K has yet to cross 0
 TIED = fading(
     c=1.0, mu=0.8, K=1024, frozen=True
 )  # f(0) = 0.4 against f(1) = 0.5; a constant weight prefers 1
@@ -183,13 +184,15 @@ CLAIMS = (
         r"G(\lambda, w)-\min G \le \eta\}",
         hypotheses=(TOUCHES, SCHEDULE, SHORT, LOWER),
         strategy=fadings(st.sampled_from([64, 256, 512])),
-        explicit=(fading(), AT_0, fading(K=64, gamma=0.4)),
+        explicit=(fading(), AT_0, BESIDE, fading(K=64, gamma=0.4)),
         measure=minimum(),
         controls=(
             Control("a constant weight", params=fading(frozen=True, K=1024)),
             Control("a twentieth below", kind="formula", measure=minimum(below=0.05), params=fading()),
-            Control("a twentieth above", kind="formula", measure=minimum(above=0.05), params=AT_0),
+            Control("99 % above, at λ = 0", kind="formula", measure=minimum(above=0.99), params=AT_0),
+            Control("four fifths above, beside it", kind="formula", measure=minimum(above=0.8), params=BESIDE),
         ),
+        equality=Equality(params=AT_0, reaches=0.999),
         curve=curve,
         notes="Both ends tend to min f; the printed proof's uniform convergence is neither true nor needed. $f_K(\\bar"
         "\\lambda)-f(\\bar\\lambda)$ has a closed bound at the one λ̄, by Lemma 2." + NOTE_FADING,
@@ -204,7 +207,7 @@ CLAIMS = (
         r"f_K(\bar\lambda)-f(\bar\lambda)\right\} \to 0",
         hypotheses=(TOUCHES, SCHEDULE, SHORT, LOWER, ONE),
         strategy=fadings(st.sampled_from([64, 256, 512])),
-        explicit=(fading(), SHALLOW, AT_0),
+        explicit=(fading(), SHALLOW, AT_0, BESIDE),
         measure=minimiser(),
         controls=(
             Control("a constant weight", params=TIED),
