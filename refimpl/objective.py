@@ -16,6 +16,7 @@ import numpy as np
 
 from refimpl.arrays import Backend, backend, to_numpy
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import require_number
 from refimpl.bounds import Bounds, MapBounds, Region
 from refimpl.errors import BadInput
 from refimpl.operators import Operator, identity
@@ -331,10 +332,7 @@ class DescentMap(Map):
 
 def descent_map(lower: Objective, step: float) -> DescentMap:
     """w ↦ w − step ∇_w G; a contraction with q = max(|1−step μ|, |1−step L|) where μI ≤ ∇²_ww G ≤ LI."""
-    if not step > 0:
-        raise BadInput(
-            "the step must be positive", measured=step, required="> 0", advice="2/(mu + L) is the best one"
-        )
+    require_number(step, "the step", "2/(mu + L) is the best one")
     return DescentMap(lower, lower.backend.scalar(step), lower.backend)
 
 

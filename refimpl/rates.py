@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-from refimpl.arrays import to_numpy
+from refimpl.arrays.numbers import require_number
 from refimpl.errors import BadInput
 from refimpl.objective import Movable
 
@@ -158,19 +158,4 @@ def as_rate(rate: Any) -> Rate:
 
 def _require_positive(value: Any, name: str) -> None:
     advice = "a number, or a schedule of refimpl.rates: Constant, Harmonic, Power, Drops, WarmUp"
-    require_finite_number(value, name, positive=True, advice=advice)
-
-
-def require_finite_number(value: Any, name: str, *, positive: bool, advice: str) -> None:
-    """A finite number > 0 or, where not ``positive``, >= 0, of any kind, exact ones too; else ``BadInput``."""
-    try:
-        x = math.nan if isinstance(value, str) else float(to_numpy(value))
-    except (TypeError, ValueError):
-        x = math.nan
-    if not (0 < x if positive else 0 <= x) or not x < math.inf:
-        raise BadInput(
-            f"{name} is out of range",
-            measured=value,
-            required=f"a finite number {'>' if positive else '>='} 0",
-            advice=advice,
-        )
+    require_number(value, name, advice)

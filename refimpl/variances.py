@@ -14,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 
 from refimpl.arrays import backend, to_numpy
+from refimpl.arrays.numbers import require_number
 from refimpl.bounds import Region, best_step
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.objective import Level, Map, Objective, descent_map
 from refimpl.problem import BilevelProblem, FixedPointProblem
-from refimpl.rates import require_finite_number
 from refimpl.spaces import Indices, expect
 
 TESTED = 8  # draws whose affinity is tested
@@ -43,10 +43,8 @@ class Noise:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, positive = getattr(self, field.name), field.name == "step"
-            require_finite_number(
-                value, field.name, positive=positive, advice="noise(problem, lam, growth=2) is one"
-            )
+            value, variance = getattr(self, field.name), field.name != "step"
+            require_number(value, field.name, "noise(problem, lam, growth=2) is one", closed=variance)
 
 
 def noise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import flint
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import refimpl as ri
 from refimpl.arrays import backend, factor, factor_spd, to_numpy
 from refimpl.arrays.balls import Balls, balls
+from refimpl.arrays.numbers import as_number, require_number
 from refimpl.errors import BadInput, HypothesisViolated
 from tests.rounding import GRID, assert_rounded, decimals
 
@@ -32,6 +35,62 @@ def test_exact_pivots_decide_definiteness(spectrum):
     a = q @ B.asarray(np.diag(spectrum)) @ B.mT(q)  # in floats its determinant would round to ±1e-17
     with pytest.raises(HypothesisViolated, match="not positive definite"):
         factor_spd(B, a)
+
+
+# -- limits ---------------------------------------------------------------------------------------------
+BALL = flint.arb(1, 2)  # [-1, 3], around 1
+
+
+@pytest.mark.parametrize(
+    "kind", [int, float, np.float32, np.array, Fraction, flint.fmpz, flint.fmpq, flint.arb]
+)
+def test_a_number_of_any_kind_has_its_limits(kind):
+    require_number(kind(1), "x", "")
+    require_number(kind(0), "x", "", closed=True)
+    for wrong in ({"x": 0}, {"x": -1, "closed": True}, {"x": 1, "high": 1}, {"x": 1, "low": 1, "high": 2}):
+        with pytest.raises(BadInput, match="x is out of range"):
+            require_number(kind(wrong.pop("x")), "x", "", **wrong)
+    for wrong in (
+        math.inf,
+        math.nan,
+        "1",
+        b"1",
+        True,
+        np.True_,
+        1j,
+        None,
+        [1],
+        np.ones(1),
+        BALL,
+        flint.arb("inf"),
+    ):
+        with pytest.raises(BadInput, match="required: a finite number > 0"):
+            require_number(wrong, "x", "")
+    for tiny in (Fraction(1, 10**400), flint.fmpq(1, 10**400), 10**400):  # no float holds them
+        require_number(tiny, "x", "")
+        assert as_number(tiny) == Fraction(str(tiny))
+
+
+def test_every_schedule_step_and_probability_takes_rationals_as_fractions():
+    # kills: limits that compare a rational with the float inf, keep probabilities of Fractions alone
+    half, same = Fraction(1, 2), flint.fmpq(1, 2)
+    for make in (
+        ri.rates.Constant,
+        ri.sets.Ball,
+        lambda x: ri.solvers.Neumann(3, x),
+        lambda x: ri.solvers.Newton(tol=x),
+    ):
+        make(half), make(same)
+    assert ri.spaces.Bernoulli((same, 1)) == ri.spaces.Bernoulli((half, 1))
+    problem = ri.zoo.quadratic.random(n=2, d=3, seed=0).to("rational")
+    lam = problem.start()
+    found = [
+        ri.approximate.implicit(
+            problem, lam, lower=ri.solvers.GradientDescent(2, x), linear=ri.solvers.Neumann(2, x)
+        ).value
+        for x in (half, same)
+    ]
+    assert (found[0] == found[1]).all()
 
 
 # -- exact and enclosing arithmetic -------------------------------------------------------------------

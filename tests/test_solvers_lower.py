@@ -231,7 +231,7 @@ def test_refusals_name_what_to_use():
     for solver in (solvers.GradientDescent(1, 0.1), solvers.HeavyBall(1, 0.1)):
         with pytest.raises(BadInput, match="use FixedPoint"):
             solver.run(TANH, TANH.start(), np.zeros(3))
-    with pytest.raises(BadInput, match="step must be positive"):
+    with pytest.raises(BadInput, match="the step is out of range"):
         solvers.GradientDescent(1, -0.1).run(QUADRATIC, lam, w0)
     with pytest.raises(BadInput, match="third derivatives"):
         solvers.Newton().map(QUADRATIC, lam, w0, 1)

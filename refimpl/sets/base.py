@@ -133,21 +133,6 @@ def bounds_of(x: Any, name: str) -> Any:
     return x
 
 
-def require_radius(radius: Any) -> None:
-    """A finite number >= 0; else ``BadInput``."""
-    try:
-        fits = bool(0 <= float(to_numpy(radius)) < np.inf)
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise BadInput(
-            "a radius is a number",
-            measured=radius,
-            required="finite, >= 0",
-            advice="None is the set without bounds",
-        )
-
-
 def require_count(value: Any, name: str) -> None:
     """A whole number >= 1; else ``BadInput``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:

@@ -10,6 +10,7 @@ import numpy as np
 
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import require_number
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.sets.base import (
     ConvexSet,
@@ -21,7 +22,6 @@ from refimpl.sets.base import (
     refuse_outside,
     refuse_parts,
     require_count,
-    require_radius,
     scaled_to_one,
     shape_of,
 )
@@ -100,7 +100,7 @@ class Ball(ConvexSet):
     centre: Any = None
 
     def __post_init__(self) -> None:
-        require_radius(self.radius)
+        require_number(self.radius, "the radius", "None is the set without bounds", closed=True)
         object.__setattr__(self, "centre", bounds_of(self.centre, "the centre"))
         if self.centre is not None and (self.shape == () or not np.isfinite(to_numpy(self.centre)).all()):
             raise BadInput(
@@ -158,7 +158,7 @@ class SpectralBall(ConvexSet):
     def __post_init__(self) -> None:
         require_count(self.rows, "rows")
         require_count(self.columns, "columns")
-        require_radius(self.radius)
+        require_number(self.radius, "the radius", "None is the set without bounds", closed=True)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -13,9 +13,10 @@ from typing import Any
 
 from refimpl.arrays import Backend, factor, factor_spd
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import require_number
 from refimpl.errors import HypothesisViolated
 from refimpl.operators import Operator
-from refimpl.solvers.lower import overflow_allowed, require_count, require_finite, require_number
+from refimpl.solvers.lower import overflow_allowed, require_count, require_finite, require_tolerance
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class ConjugateGradient(LinearSolver):
 
     def __post_init__(self) -> None:
         require_count(self.steps, "steps")
-        require_number(self.tol, "tol")
+        require_tolerance(self.tol)
 
     def solve(
         self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
@@ -145,7 +146,7 @@ class NormalCG(LinearSolver):
 
     def __post_init__(self) -> None:
         require_count(self.steps, "steps")
-        require_number(self.tol, "tol")
+        require_tolerance(self.tol)
 
     def solve(
         self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
@@ -169,7 +170,7 @@ class Neumann(LinearSolver):
 
     def __post_init__(self) -> None:
         require_count(self.terms, "terms")
-        require_number(self.step, "step", positive=True)
+        require_number(self.step, "step", "0 is no step: take step below 2/L")
 
     def solve(
         self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False

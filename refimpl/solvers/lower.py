@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from refimpl.arrays import Backend, to_numpy
+from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import require_number
 from refimpl.errors import BadInput, NotConverged
 from refimpl.objective import Map
 from refimpl.problem import Problem
@@ -86,29 +87,14 @@ def require_finite(B: Backend, x: Array, where: str) -> None:
         )
 
 
-def require_number(value: Any, name: str, *, positive: bool = False) -> None:
-    """Tolerances are finite and >= 0, steps finite and > 0."""
-    if not (value > 0 if positive else value >= 0) or not value < float("inf"):
-        raise BadInput(
-            f"{name} is out of range",
-            measured=value,
-            required=f"a finite number {'>' if positive else '>='} 0",
-            advice=f"0 is no step: take {name} below 2/L"
-            if positive
-            else f"{name}=0 asks for all that rounding allows",
-        )
-
-
 def require_positive(value: Any, name: str, advice: str) -> None:
     """A finite number above 0; else ``BadInput``, with what to do."""
-    try:
-        fits = not isinstance(value, str) and 0 < float(to_numpy(value)) < float("inf")
-    except (TypeError, ValueError):  # an array
-        fits = False
-    if not fits:
-        raise BadInput(
-            f"{name} is out of range", measured=repr(value), required="a finite number > 0", advice=advice
-        )
+    require_number(value, name, advice)
+
+
+def require_tolerance(tol: Any) -> None:
+    """A finite number >= 0; else ``BadInput``."""
+    require_number(tol, "tol", "tol=0 asks for all that rounding allows", closed=True)
 
 
 def require_count(value: Any, name: str, least: int = 0) -> None:

@@ -10,7 +10,7 @@ from refimpl.arrays.backend import Array
 from refimpl.errors import NotConverged
 from refimpl.problem import Problem
 from refimpl.solvers.linear import ConjugateGradient, NormalCG
-from refimpl.solvers.lower import LowerSolver, Run, require_count, require_number
+from refimpl.solvers.lower import LowerSolver, Run, require_count, require_tolerance
 
 ARMIJO = 10_000  # a step must give 1/ARMIJO of the decrease that Newton's model predicts
 HALVINGS = 30
@@ -25,7 +25,7 @@ class Newton(LowerSolver):
 
     def __post_init__(self) -> None:
         require_count(self.steps, "steps")
-        require_number(self.tol, "tol")
+        require_tolerance(self.tol)
 
     def direction(self, problem: Problem, lam: Array, w: Array, r: Array) -> Array:
         """The Newton direction −(∂_w r)⁻¹ r."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import as_number
 from refimpl.errors import BadInput
 from refimpl.spaces.space import Space, generator
 
@@ -206,7 +207,7 @@ def _keep_probs(keep_prob: Any, groups: tuple[int, ...] | None) -> tuple[Fractio
             )
         keep_prob = [keep_prob] * (max(groups, default=0) + 1)
     try:
-        exact = tuple(Fraction(p) for p in keep_prob)
+        exact = tuple(Fraction(as_number(p)) for p in keep_prob)
     except (TypeError, ValueError, OverflowError):
         raise BadInput(
             "keep probabilities are not numbers",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from refimpl.arrays.backend import Array
-from refimpl.training.optimiser import Optimiser, State, require_between
+from refimpl.arrays.numbers import require_number
+from refimpl.training.optimiser import Optimiser, State
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +38,8 @@ class Adam(Optimiser):
     def __post_init__(self) -> None:
         super().__post_init__()
         for value, name in ((self.beta1, "beta1"), (self.beta2, "beta2")):
-            require_between(value, name, 0, 1, closed=True, advice="the article's are 0.9 and 0.999")
-        require_between(
-            self.epsilon,
-            "epsilon",
-            0,
-            float("inf"),
-            closed=False,
-            advice="0 would divide by zero where g = 0",
-        )
+            require_number(value, name, "the article's are 0.9 and 0.999", high=1, closed=True)
+        require_number(self.epsilon, "epsilon", "0 would divide by zero where g = 0")
 
     def start(self, w: Array) -> AdamState:
         zero = self.backend.zeros(w.shape)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from refimpl.arrays.backend import Array
-from refimpl.training.optimiser import Optimiser, State, require_between
+from refimpl.arrays.numbers import require_number
+from refimpl.training.optimiser import Optimiser, State
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Nesterov(Optimiser):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_between(self.momentum, "momentum", 0, 1, closed=True, advice="0 is gradient descent")
+        require_number(self.momentum, "momentum", "0 is gradient descent", high=1, closed=True)
 
     def start(self, w: Array) -> NesterovState:
         return NesterovState(0, w, self.backend.zeros(w.shape))

@@ -13,9 +13,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from refimpl.arrays import Backend, to_numpy
+from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
-from refimpl.errors import BadInput
 from refimpl.objective import Movable
 from refimpl.rates import Rate, as_rate
 
@@ -51,15 +50,3 @@ class Optimiser(Movable, ABC):
         """η_k, the rate of the step that follows ``state``."""
         rate: Rate = self.rate
         return self.backend.scalar(rate(state.k))
-
-
-def require_between(value: Any, name: str, low: float, high: float, *, closed: bool, advice: str) -> None:
-    """low <= value < high where ``closed``, else low < value < high; in any backend's numbers."""
-    x = float(to_numpy(value))
-    if not ((low <= x if closed else low < x) and x < high):
-        raise BadInput(
-            f"{name} is out of range",
-            measured=x,
-            required=f"{low:g} {'<=' if closed else '<'} {name} < {high:g}",
-            advice=advice,
-        )
