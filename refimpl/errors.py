@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class RefimplError(Exception):
     """Base of every error raised on purpose.
@@ -44,6 +46,12 @@ class HypothesisViolated(RefimplError):
 
 class NotConverged(RefimplError):
     """An iterate handed in, or reached within the budget, does not solve its equation."""
+
+
+class Diverged(NotConverged):
+    """Iterates are no longer finite; ``result``: what a run had recorded until then, where it was one."""
+
+    result: Any = None
 
 
 class NotCertified(RefimplError):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools as it
+import re
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import refimpl as ri
-from refimpl.algorithms import BSGM, FSLA, Algorithm, Diverged, DropoutFSLA, State, run, whole_state
+from refimpl.algorithms import BSGM, FSLA, Algorithm, Diverged, DropoutFSLA, Improved, State, run, whole_state
 from refimpl.arrays import backend, to_numpy
 from refimpl.draws import Draws
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.exact import hyperobjective_hessian
 from refimpl.lengths import Growing
 from refimpl.sets import Box
+from refimpl.solvers import BiGSAM, GradientDescent
 from refimpl.spaces import Minibatch
 from refimpl.zoo import logistic, quadratic, ridge
 from tests.algorithm_things import algorithm_1, pick
@@ -467,6 +469,36 @@ def test_divergence_keeps_what_was_computed():
     done = caught.value.result
     assert done.state.k == done.times[-1] < 500
     assert np.isfinite(done.trajectory["lam"][0]).all()
+
+
+INNER = {  # of λ and of w: step sizes that are too long
+    "Improved": lambda outer, inner: Improved(lower=GradientDescent(20, inner), nu=outer, warm=True),
+    "Improved, BiG-SAM": lambda outer, inner: Improved(
+        lower=BiGSAM(20, s=inner, t=inner, alpha=0.5), nu=outer
+    ),
+    "BSGM": lambda outer, inner: BSGM(t=20, k=20, J=1, alpha=outer, rate=inner),
+}
+
+
+@pytest.mark.parametrize("every", [1, 100])  # later looked at, a λ that is infinite has become an argument
+@pytest.mark.parametrize(("outer", "inner"), [(1e100, 0.1), (0.1, 1e100)])
+@pytest.mark.parametrize("name", INNER)
+def test_inner_runs_that_diverge_name_the_iteration(name, outer, inner, every):
+    with pytest.raises(Diverged, match=r"in iteration \d+|after iteration \d+") as caught:
+        run(INNER[name](outer, inner), PLAIN, START[0], steps=100, rng=0, every=every)
+    last = caught.value.result.state
+    told = int(re.findall(r"iteration (\d+)", caught.value.measured)[0])
+    assert told == last.k + ("in iteration" in caught.value.measured)
+    assert ("2/L" if inner > 1 else "short") in caught.value.advice
+
+
+def test_other_refusals_of_a_step_stay_what_they_are():
+    class Refuses(FSLA):
+        def step(self, problem, state, sample):
+            raise BadInput("no", advice="none")
+
+    with pytest.raises(BadInput, match=r"^no"):
+        run(Refuses(delta=0.1), PLAIN, START[0], steps=1, rng=0)
 
 
 def test_leaving_the_set_of_lam_is_said():

@@ -29,7 +29,6 @@ from refimpl.algorithms.mehra2019penalty import AugmentedLagrangianMethod as Aug
 from refimpl.algorithms.mehra2019penalty import Penalty as Penalty
 from refimpl.algorithms.protocol import AdjointState as AdjointState
 from refimpl.algorithms.protocol import Algorithm as Algorithm
-from refimpl.algorithms.protocol import Diverged as Diverged
 from refimpl.algorithms.protocol import Run as Run
 from refimpl.algorithms.protocol import State as State
 from refimpl.algorithms.protocol import projected as projected
@@ -42,3 +41,4 @@ from refimpl.algorithms.table import table as table
 from refimpl.algorithms.yang2021mrbo import MRBO as MRBO
 from refimpl.algorithms.yang2021vrbo import VRBO as VRBO
 from refimpl.algorithms.yu2024dropout import DropoutFSLA as DropoutFSLA
+from refimpl.errors import Diverged as Diverged

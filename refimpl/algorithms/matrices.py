@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from refimpl.algorithms.protocol import Diverged
+from refimpl.algorithms.protocol import SHORTER
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
 from refimpl.sets import SpectralBall
+from refimpl.solvers.lower import require_finite
 
 
 def rows(B: Backend, x: Array, length: int) -> Array:
@@ -74,10 +75,4 @@ def _require_floats(B: Backend, a: Array, inside: str) -> None:
             required=inside,
             advice="use the floating-point backends, or a weaker bound: eigenvalues are irrational",
         )
-    if not bool(B.xp.all(B.xp.isfinite(a))):
-        raise Diverged(
-            "the iteration diverged",
-            measured="NaN or infinite entries in the estimate of a second derivative",
-            required="finite iterates",
-            advice="take shorter steps",
-        )
+    require_finite(B, a, "the estimate of a second derivative", SHORTER)

@@ -23,11 +23,13 @@ import numpy as np
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.counting import counted
-from refimpl.errors import BadInput, NotConverged
+from refimpl.errors import BadInput, Diverged, RefimplError
 from refimpl.problem import BilevelProblem, Problem
 from refimpl.solvers.lower import overflow_allowed, require_count, require_finite
 from refimpl.spaces import Space
 from refimpl.spaces.space import generator
+
+SHORTER = "take shorter steps"
 
 
 @dataclass(frozen=True, eq=False)  # eq=False: arrays have no single truth value
@@ -137,12 +139,6 @@ class Run:
         return _samples(self.counts)
 
 
-class Diverged(NotConverged):
-    """The iterates are no longer finite; ``result`` is the ``Run`` until then."""
-
-    result: Run | None = None
-
-
 def run(
     algorithm: Algorithm,
     problem: Problem,
@@ -218,7 +214,7 @@ def run(
             for i in count(1) if steps is None else range(1, steps + 1):
                 before = tally.copy()
                 sample = algorithm.space(problem, state.k).sample(rng, state.leading)
-                new = algorithm.step(watched, state, sample)
+                new = _next(algorithm, watched, state, sample)
                 _require_next(algorithm, state, new)
                 if samples is not None and _samples(tally) > samples:
                     tally = before
@@ -284,6 +280,18 @@ def _require_state_of(problem: Problem, state: State) -> None:
         problem.backend.vector(state.arrays[name], size, name)
 
 
+def _next(algorithm: Algorithm, problem: Problem, state: State, sample: Any) -> State:
+    """The next state; ``Diverged`` where what an iteration computes is no longer finite, or the state was not."""
+    try:
+        return algorithm.step(problem, state, sample)
+    except Diverged as e:
+        at = f"{e.measured}, in iteration {state.k + 1}"
+        raise Diverged(e.what, measured=at, required=e.required, advice=e.advice) from None
+    except RefimplError:  # of a state that was not looked at: NaN is refused as an argument
+        _require_sound(problem, state)
+        raise
+
+
 def _require_next(algorithm: Algorithm, old: State, new: Any) -> None:
     """What ``step`` returned is the state after ``old``: counted on, λ and w in the same shapes."""
     wanted = (old.k + 1, np.shape(old.lam), np.shape(old.w))
@@ -312,25 +320,16 @@ def _leading(state: State, replicates: tuple[int, ...]) -> tuple[int, ...]:
 def _require_sound(problem: Problem, state: State) -> None:
     """Finite, and λ inside its set."""
     for name, x in state.arrays.items():
-        _require_finite(problem, x, f"{name} after iteration {state.k}")
+        require_finite(problem.backend, x, f"{name} after iteration {state.k}", SHORTER)
     if problem.domain is not None:
         problem.domain.require(state.lam, problem.backend)
-
-
-def _require_finite(problem: Problem, x: Array, where: str) -> None:
-    try:
-        require_finite(problem.backend, x, where)
-    except NotConverged as e:
-        raise Diverged(
-            e.what, measured=e.measured, required=e.required, advice="take shorter steps"
-        ) from None
 
 
 def projected(problem: Problem, lam: Array) -> Array:
     """P_Λ(λ): the nearest point of the problem's set, λ itself where it has none; ``Diverged`` for NaN and infinity."""
     if problem.domain is None:
         return lam
-    _require_finite(problem, lam, "λ before its projection")
+    require_finite(problem.backend, lam, "λ before its projection", SHORTER)
     return problem.domain.project(lam, problem.backend)
 
 

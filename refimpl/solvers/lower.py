@@ -12,7 +12,7 @@ import numpy as np
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.arrays.numbers import require_number
-from refimpl.errors import BadInput, NotConverged
+from refimpl.errors import BadInput, Diverged
 from refimpl.objective import Map
 from refimpl.problem import Problem
 
@@ -76,14 +76,19 @@ def overflow_allowed() -> Any:
     return np.errstate(over="ignore", invalid="ignore")
 
 
-def require_finite(B: Backend, x: Array, where: str) -> None:
+def require_finite(
+    B: Backend,
+    x: Array,
+    where: str,
+    advice: str = "shorten the step: gradient descent and Neumann need step < 2/L, a fixed point ‖∂_wΦ‖ < 1",
+) -> None:
     """Divergence is an error, not a result."""
     if B.ordered and not B.exact and not bool(B.xp.all(B.xp.isfinite(x))):
-        raise NotConverged(
+        raise Diverged(
             "the iteration diverged",
             measured=f"NaN or infinite entries in {where}",
             required="finite iterates",
-            advice="shorten the step: gradient descent and Neumann need step < 2/L, a fixed point ‖∂_wΦ‖ < 1",
+            advice=advice,
         )
 
 

@@ -4,6 +4,7 @@ Deterministic, or random in the ways that are to be compared: masks (shared by t
 minibatches, Gaussian noise of a given covariance, isotropic noise of a given trace.
 """
 
+from refimpl.errors import Diverged as Diverged
 from refimpl.training.descent import GradientDescent as GradientDescent
 from refimpl.training.draws import Draws as Draws
 from refimpl.training.kingma2015adam import Adam as Adam
@@ -16,6 +17,5 @@ from refimpl.training.noise import Noise as Noise
 from refimpl.training.noise import gaussian as gaussian
 from refimpl.training.optimiser import Optimiser as Optimiser
 from refimpl.training.optimiser import State as State
-from refimpl.training.run import Diverged as Diverged
 from refimpl.training.run import Run as Run
 from refimpl.training.run import train as train

@@ -11,7 +11,7 @@ import numpy as np
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
-from refimpl.errors import BadInput, NotConverged
+from refimpl.errors import BadInput, Diverged
 from refimpl.masks import Dropout
 from refimpl.objective import Objective
 from refimpl.solvers.lower import overflow_allowed, require_count, require_finite
@@ -39,12 +39,6 @@ class Run:
     def w(self) -> Array:
         """The last parameters, (..., d)."""
         return self.state.w
-
-
-class Diverged(NotConverged):
-    """The parameters are no longer finite; ``result`` is the ``Run`` until then."""
-
-    result: Run | None = None
 
 
 def train(
@@ -128,7 +122,7 @@ def train(
                 path.append(state.w)
                 if i % every == 0 or i == steps:
                     recorded()
-                    _require_sound(B, state)
+                    require_finite(B, state.w, f"w after step {state.k}", "lower the learning rate")
                     if callback is not None:
                         callback(state)
     except KeyboardInterrupt:
@@ -196,12 +190,3 @@ def _stacked(B: Backend, seen: list[Any]) -> Array:
     if all(B.owns(x) for x in seen):
         return B.xp.stack(seen)
     return np.stack([np.asarray(x) for x in seen])
-
-
-def _require_sound(B: Backend, state: State) -> None:
-    try:
-        require_finite(B, state.w, f"w after step {state.k}")
-    except NotConverged as e:
-        raise Diverged(
-            e.what, measured=e.measured, required=e.required, advice="lower the learning rate"
-        ) from None
