@@ -388,7 +388,7 @@ def _at(sample, index):
 
 
 STEP_CALLS = {"lower.grad_w": 2, "lower.cross": 1, "upper.grad_w": 1, "upper.grad_lam": 1}
-SWEEP_CALLS = {"lower.grad_w": 3, "lower.hess_ww": 3, "lower.cross": 3, "upper.grad_lam": 1}
+SWEEP_CALLS = {"lower.grad_w": 3, "lower.hess_ww": 2, "lower.cross": 3, "upper.grad_lam": 1}
 DRAWN = {"lower.data": 4, "lower.masks": 0, "upper.data": 3, "upper.masks": 0}
 COUNTS = {
     "l2rw": STEP_CALLS | DRAWN,
@@ -396,7 +396,7 @@ COUNTS = {
     "free": STEP_CALLS | DRAWN,
     "function": {name.replace("lower", "phi"): count for name, count in DRAWN.items()}
     | {"phi.value": 2, "phi.d_lam": 1, "upper.grad_w": 1, "upper.grad_lam": 1},
-    "improved": SWEEP_CALLS | {"upper.grad_w": 4, "upper.hess_ww": 3, "upper.cross": 3},
+    "improved": SWEEP_CALLS | {"upper.grad_w": 4, "upper.hess_ww": 2, "upper.cross": 3},
     "improved, warm": SWEEP_CALLS | {"upper.grad_w": 1},
 }
 

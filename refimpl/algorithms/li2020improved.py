@@ -38,8 +38,8 @@ class Improved(Algorithm):
     """lower: the iteration that is unrolled. nu: ν_k. warm: a loop starts where the last one ended, else all at w_0.
 
     The derivative takes w_0 as given: that of a warm start does not go on through earlier iterations.
-    Cost of an iteration with BiG-SAM: K gradients ∇_wG, K products with either Hessian and K with either cross
-    derivative, K + 1 gradients ∇_wF and one ∇_λF; of F fewer where α_k = 0. Memory O(K d).
+    Cost of an iteration with BiG-SAM: K gradients ∇_wG, K − 1 products with either Hessian and K with either cross
+    derivative, K + 1 gradients ∇_wF and one ∇_λF: 6K; of F fewer where α_k = 0. Memory O(K d).
     """
 
     lower: Iteration

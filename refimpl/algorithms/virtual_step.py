@@ -21,7 +21,7 @@ from refimpl.spaces import Product
 def through_one_step(problem: Problem, F: Objective, lam: Array, w: Array, alpha: Any) -> Array:
     """∇_λF(λ, ŵ) − α (∂_λr(λ, w))ᵀ ∇_wF(λ, ŵ), ŵ = w − α r(λ, w): reweighting, (4), each gradient at its point.
 
-    What ``approximate.one_step`` gives from w_0 = w, without its Hessian product, which is of use to longer runs.
+    What ``approximate.one_step`` gives from w_0 = w, for levels as drawn.
     """
     ahead = lower_step(problem, lam, w, alpha)
     return F.grad_lam(lam, ahead) - alpha * (problem.residual_lam(lam, w).T @ F.grad_w(lam, ahead))

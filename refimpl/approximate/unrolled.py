@@ -35,7 +35,7 @@ def reverse(
 ) -> Approximation:
     """The derivative through all T steps and through w_0(λ), from the last step back.
 
-    Memory O(T d): every state is kept. Cost: per step one product with A_tᵀ and one with B_tᵀ.
+    Memory O(T d): every state is kept. Cost: one product with each B_tᵀ and each A_tᵀ, without A_1ᵀ where w_0 is given.
     w0 : the origin, an array (..., d), or a Map of λ (solvers.IdentityStart: MAML).
     exact : asks for ``curve``, whose entry K is the error of the sum over the last K steps (K = 0 … T; the full
     result, with w_0's own term, is the last entry).
@@ -48,8 +48,8 @@ def truncated(
 ) -> Approximation:
     """K-step truncated reverse mode: the ``last`` K terms of the sum only (reweighting, (17)); w_0's term is not one.
 
-    Memory O(K d): the K + 1 last states are kept. ``last`` at most the steps taken. For ‖A_t‖ <= q the part left
-    out is at most ‖∇_wF‖ sup‖B_t‖ (q^K − q^T)/(1 − q).
+    Memory O(K d): the K + 1 last states are kept. Cost: K products with B_tᵀ, K − 1 with A_tᵀ. ``last`` at most the
+    steps taken. For ‖A_t‖ <= q the part left out is at most ‖∇_wF‖ sup‖B_t‖ (q^K − q^T)/(1 − q).
     """
     require_count(last, "last")
     return _backward(problem, lam, lower, w0, last, exact)
@@ -81,14 +81,16 @@ def _backward(
     w, states = run.w, run.states
     cotangent = _pad(problem, watched.upper.grad_w(lam, w), states[-1].shape[-1])
     value = watched.upper.grad_lam(lam, w)
-    values = [value]
-    for k, state in zip(range(run.steps, 0, -1), reversed(states[:-1]), strict=False):  # the last ones
+    values, begin = [value], start if last is None else None
+    first = 1 if last is None else run.steps - last + 1
+    for k, state in zip(range(run.steps, first - 1, -1), reversed(states[:-1]), strict=True):
         step = lower.map(watched, lam, w0, k)
         value = value + step.d_lam(lam, state).T @ cotangent
-        cotangent = step.d_w(lam, state).T @ cotangent
+        if k > first or begin is not None:  # of use to an earlier term alone
+            cotangent = step.d_w(lam, state).T @ cotangent
         values.append(value)
-    if start is not None and last is None:
-        value = value + start.d_lam(lam, 0 * w).T @ lower.lift_T(cotangent, problem)
+    if begin is not None:
+        value = value + begin.d_lam(lam, 0 * w).T @ lower.lift_T(cotangent, problem)
         values[-1] = value
     curve = None if exact is None else errors_against(problem, exact, _stacked(problem, values))
     return finished(problem, lam, value, w, tally, curve=curve)
