@@ -10,7 +10,7 @@ import numpy as np
 from refimpl.counting import CountedMap, CountedObjective
 from refimpl.errors import BadInput
 from refimpl.masks import Dropout
-from refimpl.objective import Around, DescentMap, Level, Map, Objective
+from refimpl.objective import Level, Made, Map, Objective
 from refimpl.solvers.lower import require_count
 from refimpl.spaces import Indices, Minibatch, Product, Space
 
@@ -80,6 +80,6 @@ class Draws:
 
 def _undivided(level: Level) -> bool:
     """Does it not say what a minibatch is? A bare function does not; what is made of a level is as it."""
-    while isinstance(level, Around | DescentMap):
-        level = level.lower if isinstance(level, DescentMap) else level.f
+    while isinstance(level, Made):
+        level = level.f
     return type(level).batch is Level.batch

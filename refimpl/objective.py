@@ -210,8 +210,8 @@ class Objective(Level, ABC):
         return max(lam.ndim - 1, w.ndim - 1, self.lead)
 
 
-class Around(Objective, ABC):
-    """An objective made of another one, f, whose sizes, leading axes and terms it has."""
+class Made(Level):
+    """A level made of another one, f, whose sizes, leading axes and terms it has."""
 
     if TYPE_CHECKING:  # a field, of the kind that the class is made of
 
@@ -245,6 +245,10 @@ class Around(Objective, ABC):
         return int(self.f.enumerated)
 
 
+class Around(Made, Objective, ABC):
+    """An objective made of another one."""
+
+
 class Map(Level, ABC):
     """A differentiable map w ↦ Φ(λ, w) of R^d with parameters λ, possibly a finite mean."""
 
@@ -275,7 +279,7 @@ def _no_bounds(thing: Any) -> BadInput:
 
 
 @dataclass(frozen=True)
-class DescentMap(Map):
+class DescentMap(Made, Map):
     """Φ(λ, w) = w − η ∇_w G(λ, w): one gradient step on the lower level (contraction, (3))."""
 
     lower: Objective
@@ -283,24 +287,8 @@ class DescentMap(Map):
     backend: Backend = Backend()
 
     @property
-    def n(self) -> int:
-        return self.lower.n
-
-    @property
-    def d(self) -> int:
-        return self.lower.d
-
-    @property
-    def lead(self) -> int:
-        return self.lower.lead
-
-    @property
-    def space(self) -> Space:
-        return self.lower.space
-
-    @property
-    def enumerated(self) -> int:
-        return self.lower.enumerated
+    def f(self) -> Objective:
+        return self.lower
 
     def at(self, sample: Any) -> DescentMap:
         return dataclasses.replace(self, lower=self.lower.at(sample))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,16 +16,16 @@ from refimpl.errors import BadInput
 from refimpl.objective import Map
 from refimpl.operators import Operator, matrix
 from refimpl.problem import FixedPointProblem
-from refimpl.spaces import Indices, Space
-from refimpl.zoo.quadratic import Quadratic, require_terms, unchecked
+from refimpl.zoo.quadratic import Quadratic, require_terms
 from refimpl.zoo.rows import numbers
+from refimpl.zoo.terms import Terms
 from refimpl.zoo.uppers import linear
 
 TANH_CURVATURE = 4 / (3 * sqrt(3))  # sup |tanh''| = sup 2t(1 − t²), attained at t² = 1/3
 
 
 @dataclass(frozen=True)
-class AffineMap(Map):
+class AffineMap(Terms, Map):
     """Φ(λ, w) = (1/N) Σ_k A_k w + B_k λ + c_k: A (N, d, d), in general not symmetric, B (N, d, n), c (N, d).
 
     Raises ``BadInput``.
@@ -35,6 +35,8 @@ class AffineMap(Map):
     B: Array
     c: Array
     backend: Backend = Backend()
+
+    along: ClassVar[dict[str, int]] = {"c": -2, "A": -3, "B": -3}
 
     def __post_init__(self) -> None:
         require_terms(A=(self.A, "dd"), B=(self.B, "dn"), c=(self.c, "d"))
@@ -46,23 +48,6 @@ class AffineMap(Map):
     @property
     def d(self) -> int:
         return int(self.c.shape[-1])
-
-    @property
-    def lead(self) -> int:
-        return int(self.c.ndim) - 2
-
-    @property
-    def space(self) -> Space:
-        return Indices(int(self.c.shape[-2]))
-
-    def batch(self, sample: Any) -> AffineMap:
-        """The maps of the last axis of the samples, whose other axes go in front of the data's."""
-        B, index = self.backend, self.backend.indices(self._terms_of(sample))
-        taken = {
-            name: B.terms(getattr(self, name), index, axis)
-            for name, axis in (("A", -3), ("B", -3), ("c", -2))
-        }
-        return unchecked(self, taken)
 
     @cached_property
     def mean(self) -> tuple[Array, Array, Array]:

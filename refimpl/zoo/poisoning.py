@@ -6,10 +6,9 @@ minimises the negative validation loss. λ = Γ has one row for each poisoned sa
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,14 +21,14 @@ from refimpl.objective import Objective
 from refimpl.operators import Operator
 from refimpl.problem import BilevelProblem
 from refimpl.sets import Ball, Rows
-from refimpl.spaces import Indices, Space
 from refimpl.zoo.rows import require_same_features, samples
 from refimpl.zoo.softmax import THIRD, SoftmaxLoss, one_hot
+from refimpl.zoo.terms import OverRows
 from refimpl.zoo.uppers import Scaled
 
 
 @dataclass(frozen=True)
-class PoisonedSoftmax(Objective):
+class PoisonedSoftmax(OverRows, Objective):
     """G(Γ, w): X (..., N, features), y (..., classes, N) one-hot, pick (..., N, poisoned) rows of 0 with at most one 1.
 
     Sample i is x_i + Σ_j pick_ij Γ_j. At a given Γ it is a ``SoftmaxLoss``, whose formulas in w these are.
@@ -40,6 +39,8 @@ class PoisonedSoftmax(Objective):
     pick: Array
     reg: Any
     backend: Backend = Backend()
+
+    along: ClassVar[dict[str, int]] = {"X": -2, "y": -1, "pick": -2}
 
     @property
     def poisoned(self) -> int:
@@ -56,23 +57,6 @@ class PoisonedSoftmax(Objective):
     @cached_property
     def d(self) -> int:
         return int(self.y.shape[-2]) * self.features
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return tuple(self.X.shape[:-2])
-
-    @property
-    def lead(self) -> int:
-        return int(self.X.ndim) - 2
-
-    @property
-    def space(self) -> Space:
-        return Indices(int(self.X.shape[-2]))
-
-    def batch(self, sample: Any) -> Self:
-        B, index = self.backend, self.backend.indices(self._terms_of(sample))
-        X, y, pick = (B.terms(x, index, axis) for x, axis in ((self.X, -2), (self.y, -1), (self.pick, -2)))
-        return dataclasses.replace(self, X=X, y=y, pick=pick)
 
     def at_noise(self, lam: Array) -> SoftmaxLoss:
         """The loss on the poisoned data."""

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,13 +20,14 @@ from refimpl.errors import BadInput
 from refimpl.objective import Objective
 from refimpl.operators import Operator, matrix
 from refimpl.problem import BilevelProblem
-from refimpl.spaces import Bernoulli, Indices, Space
+from refimpl.spaces import Bernoulli
 from refimpl.spaces.bernoulli import Scale
 from refimpl.zoo import dyadic
+from refimpl.zoo.terms import Terms
 
 
 @dataclass(frozen=True)
-class Quadratic(Objective):
+class Quadratic(Terms, Objective):
     """The mean of N quadratics; each coefficient has the terms' axis N in front of its own axes.
 
     ww (N, d, d) symmetric, lw (N, n, d), ll (N, n, n) symmetric, w1 (N, d), l1 (N, n). Raises ``BadInput``: symmetric
@@ -39,6 +40,8 @@ class Quadratic(Objective):
     w1: Array
     l1: Array
     backend: Backend = Backend()
+
+    along: ClassVar[dict[str, int]] = {"w1": -2, "ww": -3, "lw": -3, "ll": -3, "l1": -2}
 
     def __post_init__(self) -> None:
         require_terms(
@@ -54,20 +57,6 @@ class Quadratic(Objective):
     @property
     def d(self) -> int:
         return int(self.w1.shape[-1])
-
-    @property
-    def lead(self) -> int:
-        return int(self.w1.ndim) - 2
-
-    @property
-    def space(self) -> Space:
-        return Indices(int(self.w1.shape[-2]))
-
-    def batch(self, sample: Any) -> Quadratic:
-        """The terms of the last axis of the samples, whose other axes go in front of the data's."""
-        B, index = self.backend, self.backend.indices(self._terms_of(sample))
-        axes = {"ww": -3, "lw": -3, "ll": -3, "w1": -2, "l1": -2}
-        return unchecked(self, {k: B.terms(getattr(self, k), index, axis) for k, axis in axes.items()})
 
     def dropout_mean(self, lam: Bernoulli, w: Bernoulli, scale: Scale) -> Quadratic:
         """Masks of λ and of w are independent: every coefficient times the first or second moment of its masks."""
@@ -193,14 +182,6 @@ def _require_symmetric(B: Backend, x: Array, name: str) -> None:
             required=f"{name} = {name}ᵀ, in floats up to {x.shape[-1]} eps times its largest entry",
             advice=f"pass ({name} + {name}ᵀ)/2",
         )
-
-
-def unchecked(level: Any, arrays: dict[str, Array]) -> Any:
-    """A copy with these arrays, taken from its own: checking every minibatch would cost more than drawing it."""
-    made = object.__new__(type(level))
-    for field in dataclasses.fields(level):
-        object.__setattr__(made, field.name, arrays.get(field.name, getattr(level, field.name)))
-    return made
 
 
 def spectrum_matrix(eigenvalues: Sequence[float], rng: np.random.Generator) -> np.ndarray:

@@ -6,21 +6,21 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
-from refimpl.arrays import Backend, to_numpy
+from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput
 from refimpl.objective import Around, Objective
 from refimpl.operators import Operator
-from refimpl.spaces import Indices, Space
+from refimpl.zoo.terms import OverRows
 
 
 @dataclass(frozen=True)
-class LinearModelLoss(Objective):
+class LinearModelLoss(OverRows, Objective):
     """f(λ, w) = (1/N) Σ_i ℓ(x_i·w, y_i), ℓ convex in the score z = x_i·w: X (N, d), y (N,).
 
     λ does not enter; ``n`` is its length, which only the shapes of the derivatives see, and 0 is legal.
@@ -39,40 +39,12 @@ class LinearModelLoss(Objective):
     def d(self) -> int:
         return int(self.X.shape[-1])
 
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return tuple(self.X.shape[:-2])
-
-    @property
-    def lead(self) -> int:
-        return int(self.X.ndim) - 2
-
-    @property
-    def space(self) -> Space:
-        return Indices(int(self.X.shape[-2]))
-
-    def batch(self, sample: Any) -> Self:
-        B, index = self.backend, self.backend.indices(self._terms_of(sample))
-        return dataclasses.replace(self, X=B.terms(self.X, index, -2), y=B.terms(self.y, index, -1))
-
     def grad_lam(self, lam: Array, w: Array) -> Array:
         lead = np.broadcast_shapes(lam.shape[:-1], w.shape[:-1], self.leading)
         return self.backend.zeros((*lead, self.n))
 
     def cross(self, lam: Array, w: Array) -> Operator:
         return zero_cross(self)
-
-    def host_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """X (N, features) on the host and the norms of its rows, for constants."""
-        if self.lead:
-            raise BadInput(
-                "constants are stated for a whole data set",
-                measured=f"data with leading axes {self.leading}",
-                required="no leading axes",
-                advice="call bounds before at(...), or for one sample at a time with at(i)",
-            )
-        X = to_numpy(self.X)
-        return X, np.linalg.norm(X, axis=1)
 
     @abstractmethod
     def loss(self, z: Array) -> Array:

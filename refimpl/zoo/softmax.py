@@ -6,28 +6,27 @@ order inside w. Scores stand in columns, (..., classes, N), so that sums over cl
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from refimpl.arrays import Backend, to_numpy
+from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput
 from refimpl.objective import Objective
 from refimpl.operators import Operator
-from refimpl.spaces import Indices, Space
 from refimpl.zoo.rows import spread, zero_cross
+from refimpl.zoo.terms import OverRows
 from refimpl.zoo.weights import WeightBounds
 
 THIRD = (2 / 27) ** 0.5  # sup over p and ‖u‖₂ = 1 of the third central moment of u under p: see `bounds`
 
 
 @dataclass(frozen=True)
-class SoftmaxLoss(Objective):
+class SoftmaxLoss(OverRows, Objective):
     """f(λ, w) = (1/N) Σ_i s_i(λ) ℓ_i(w) + (reg/2)‖w‖²; every s_i = 1 unless a subclass says otherwise.
 
     X (..., N, features); y (..., classes, N), one-hot columns. λ ∈ Rⁿ. A mean over samples, each with the whole
@@ -49,29 +48,8 @@ class SoftmaxLoss(Objective):
         return int(self.X.shape[-1])
 
     @cached_property
-    def count(self) -> int:
-        """N, the number of samples."""
-        return int(self.X.shape[-2])
-
-    @cached_property
     def d(self) -> int:
         return self.classes * self.features
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return tuple(self.X.shape[:-2])
-
-    @property
-    def lead(self) -> int:
-        return int(self.X.ndim) - 2
-
-    @property
-    def space(self) -> Space:
-        return Indices(self.count)
-
-    def batch(self, sample: Any) -> Self:
-        B, index = self.backend, self.backend.indices(self._terms_of(sample))
-        return dataclasses.replace(self, X=B.terms(self.X, index, -2), y=B.terms(self.y, index, -1))
 
     def pack(self, weights: Array) -> Array:
         """w (..., d) from weights (..., features, classes), with which ``X @ weights`` are the scores."""
@@ -189,7 +167,7 @@ class SoftmaxLoss(Objective):
         Where t samples at most share an entry of λ, a unit step in λ moves their entries by <= √t: a factor √t for
         each derivative in λ.
         """
-        X, length = self._host_rows()
+        X, length = self.host_rows()
         host, N, r = self.to("numpy"), self.count, region.w_radius
         lam, w, reg = np.asarray(region.lam, dtype=float), np.asarray(region.w, dtype=float), float(self.reg)
         at = self.weight_bounds(region)
@@ -217,17 +195,6 @@ class SoftmaxLoss(Objective):
             cross_by_w=by_both,
             cross_by_lam=at.times * 2**0.5 * float((S2 * length).max()) / N,
         )
-
-    def _host_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.lead:
-            raise BadInput(
-                "constants are stated for one data set",
-                measured=f"data with leading axes {self.leading}",
-                required="no leading axes",
-                advice="call bounds before at(...), or for one sample at a time",
-            )
-        X = to_numpy(self.X)
-        return X, np.linalg.norm(X, axis=1)
 
     def weight_bounds(self, region: Region) -> WeightBounds:
         """Of every sample's weight."""

@@ -15,9 +15,9 @@ from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput
 from refimpl.objective import Around, Objective
 from refimpl.operators import Operator
-from refimpl.spaces import Indices, Space
 from refimpl.zoo.rows import LinearModelLoss, numbers, samples, spread, zero_cross
 from refimpl.zoo.softmax import SoftmaxLoss, one_hot
+from refimpl.zoo.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,14 @@ class Scaled(Around):
 
 
 @dataclass(frozen=True)
-class Linear(Objective):
+class Linear(Terms, Objective):
     """F(λ, w) = (1/N) Σ_k c_k·w + l_k·λ, c (N, d), l (N, n): polynomial, and every second derivative is 0."""
 
     c: Array
     l: Array  # noqa: E741  # the name of the coefficient in the formula
     backend: Backend = Backend()
+
+    along: ClassVar[dict[str, int]] = {"c": -2, "l": -2}
 
     @property
     def n(self) -> int:
@@ -70,22 +72,6 @@ class Linear(Objective):
     @property
     def d(self) -> int:
         return int(self.c.shape[-1])
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return tuple(self.c.shape[:-2])
-
-    @property
-    def lead(self) -> int:
-        return int(self.c.ndim) - 2
-
-    @property
-    def space(self) -> Space:
-        return Indices(int(self.c.shape[-2]))
-
-    def batch(self, sample: Any) -> Linear:
-        B, index = self.backend, self.backend.indices(self._terms_of(sample))
-        return dataclasses.replace(self, c=B.terms(self.c, index, -2), l=B.terms(self.l, index, -2))
 
     def value(self, lam: Array, w: Array) -> Array:
         B = self.backend

@@ -16,16 +16,15 @@ import numpy as np
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
-from refimpl.objective import Map
+from refimpl.objective import Made, Map
 from refimpl.operators import Operator
 from refimpl.problem import FixedPointProblem
-from refimpl.spaces import Space
 from refimpl.zoo import weighted_softmax
 from refimpl.zoo.weighted_softmax import WeightedSoftmax, digits_data
 
 
 @dataclass(frozen=True)
-class WeightFunctionMap(Map):
+class WeightFunctionMap(Made, Map):
     """Φ(λ, w) = w − η ((1/N) Σ_i V(ℓ_i(w); λ) ∇ℓ_i(w) + reg w), n = 3 hidden + 1; a mean over samples.
 
     data: the weighted loss, a weight for each of its own N samples: n = N, kind "identity".
@@ -45,20 +44,8 @@ class WeightFunctionMap(Map):
         return 3 * self.hidden + 1
 
     @property
-    def d(self) -> int:
-        return self.data.d
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        return self.data.leading
-
-    @property
-    def lead(self) -> int:
-        return self.data.lead
-
-    @property
-    def space(self) -> Space:
-        return self.data.space
+    def f(self) -> WeightedSoftmax:
+        return self.data
 
     def batch(self, sample: Any) -> WeightFunctionMap:
         """A sample drawn twice has two weights, which are equal."""

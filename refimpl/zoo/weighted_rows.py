@@ -36,7 +36,7 @@ class WeightedRows(Around):
     @property
     def count(self) -> int:
         """N, the number of rows."""
-        return int(self.data.X.shape[-2])
+        return self.data.count
 
     def batch(self, sample: Any) -> WeightedRows:
         weights = self.weights.batch(self._terms_of(sample), n=self.n, lead=self.lead)
