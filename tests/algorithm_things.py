@@ -88,3 +88,17 @@ def algorithm_1(problem, lam, w, v, samples, a, *, r=None, sign=-1, number=lambd
 def pick(points, i):
     """The i-th of sampled points: nested tuples of arrays whose first axis is the replicates'."""
     return tuple(pick(p, i) for p in points) if isinstance(points, tuple) else points[i]
+
+
+def drawn(algorithm, problem, steps, shape=(), seed=5):
+    """The samples of an algorithm's first steps."""
+    rng = np.random.default_rng(seed)
+    return [algorithm.space(problem, k).sample(rng, shape) for k in range(steps)]
+
+
+def stepped(algorithm, problem, start, samples):
+    """The states after each of these samples."""
+    state = algorithm.init(problem, *start)
+    for sample in samples:
+        state = algorithm.step(problem, state, sample)
+        yield state

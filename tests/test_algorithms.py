@@ -21,7 +21,7 @@ from refimpl.sets import Box
 from refimpl.solvers import BiGSAM, GradientDescent
 from refimpl.spaces import Minibatch
 from refimpl.zoo import logistic, quadratic, ridge
-from tests.algorithm_things import algorithm_1, pick
+from tests.algorithm_things import algorithm_1, drawn, pick, stepped
 from tests.backends import everywhere, on_cpu, round_trip
 from tests.rounding import assert_rounded
 
@@ -37,18 +37,6 @@ every_use = pytest.mark.parametrize(("randomness", "reading"), EVERY_USE)
 
 def in_rationals():
     return MASKED.to("rational")
-
-
-def drawn(algorithm, problem, steps, shape=(), seed=5):
-    rng = np.random.default_rng(seed)
-    return [algorithm.space(problem, k).sample(rng, shape) for k in range(steps)]
-
-
-def stepped(algorithm, problem, start, samples):
-    state = algorithm.init(problem, *start)
-    for sample in samples:
-        state = algorithm.step(problem, state, sample)
-        yield state
 
 
 def on(B, start):

@@ -28,7 +28,7 @@ from refimpl.masks import Dropout
 from refimpl.rates import Constant, Power
 from refimpl.sets import Ball, Box
 from refimpl.zoo import logistic, quadratic, ridge
-from tests.algorithm_things import pick
+from tests.algorithm_things import drawn, pick, stepped
 from tests.backends import everywhere, on_cpu, round_trip
 from tests.rounding import assert_rounded
 from tests.table1_b_things import TRANSCRIBED, K, L, Lines, Q
@@ -97,18 +97,6 @@ every_case = pytest.mark.parametrize("name", CASES)
 
 
 # -- the lines written out -----------------------------------------------------------------------------------------
-def drawn(algorithm, problem, steps, shape=(), seed=5):
-    rng = np.random.default_rng(seed)
-    return [algorithm.space(problem, k).sample(rng, shape) for k in range(steps)]
-
-
-def stepped(algorithm, problem, start, samples):
-    state = algorithm.init(problem, *start)
-    for sample in samples:
-        state = algorithm.step(problem, state, sample)
-        yield state
-
-
 def exactly_as(name, problem, start, samples):
     """Every array of every state, over the rationals."""
     B = backend("rational")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from fractions import Fraction
 from statistics import NormalDist
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ from refimpl.operators import matrix
 from refimpl.problem import BilevelProblem, FixedPointProblem
 from refimpl.rates import Drops, Harmonic
 from refimpl.solvers import LU, Cholesky, ConjugateGradient, GradientDescent, Neumann, Newton
-from refimpl.spaces import Indices
 from refimpl.zoo import logistic, maps, quadratic, ridge
+from refimpl.zoo.terms import Terms
 from tests.backends import on_cpu
 from tests.sid_things import DROPOUT, LINE, MAP, MINIMISATION, VALLEY
 
@@ -446,7 +446,7 @@ def test_a_bilinear_estimate_has_an_exact_bias(name):
 
 
 @dataclasses.dataclass(frozen=True)
-class Penalised(Map):
+class Penalised(Terms, Map):
     """Φ̂ = w/2 − λ c∘w + 1 ± 1: the cross derivative −c∘w leans in every coordinate, by ``slopes``."""
 
     slopes: Any
@@ -454,18 +454,7 @@ class Penalised(Map):
     backend: Backend = Backend()
     n = 1
     d = 2
-
-    @property
-    def lead(self):
-        return self.signs.ndim - 2
-
-    @property
-    def space(self):
-        return Indices(self.signs.shape[-2])
-
-    def batch(self, sample):
-        B = self.backend
-        return dataclasses.replace(self, signs=B.terms(self.signs, B.indices(sample), -2))
+    along: ClassVar[dict[str, int]] = {"signs": -2}
 
     def value(self, lam, w):
         B = self.backend

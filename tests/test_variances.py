@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools as it
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf, pi
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.objective import Map
 from refimpl.operators import matrix
 from refimpl.problem import BilevelProblem, FixedPointProblem
-from refimpl.spaces import Indices
 from refimpl.variances import largest_on_ball
 from refimpl.zoo import logistic, maps, quadratic, ridge, uppers
+from refimpl.zoo.terms import Terms
 from tests.rounding import EPS, assert_rounded
 
 ONE = np.ones(1)
@@ -324,7 +324,7 @@ def test_refusals_say_what_to_do(case):
 
 
 @dataclass(frozen=True)
-class Bent(Map):
+class Bent(Terms, Map):
     """Φ̂_k = w/2 + a_k w² + λ(1 + b_k w), on R: polynomial, and affine in no variable."""
 
     a: np.ndarray
@@ -333,17 +333,7 @@ class Bent(Map):
 
     n = 1
     d = 1
-
-    @property
-    def lead(self):
-        return self.a.ndim - 1
-
-    @property
-    def space(self):
-        return Indices(self.a.shape[-1])
-
-    def batch(self, sample):
-        return dataclasses.replace(self, a=self.a[sample], b=self.b[sample])
+    along: ClassVar[dict[str, int]] = {"a": -1, "b": -1}
 
     def value(self, lam, w):
         a, b = (self.backend.mean(x)[..., None] for x in (self.a, self.b))
@@ -372,24 +362,14 @@ def test_draws_that_bend_are_refused(a, b):
 
 
 @dataclass(frozen=True)
-class Ridge(Map):
+class Ridge(Terms, Map):
     """Φ̂ = w/4 ± (24 w_1 − 35 w_2)²/1000 in the first entry: straight along w = (7/3, 8/5)."""
 
     s: np.ndarray
     backend: Backend = Backend()
     n = 1
     d = 2
-
-    @property
-    def lead(self):
-        return self.s.ndim - 1
-
-    @property
-    def space(self):
-        return Indices(self.s.shape[-1])
-
-    def batch(self, sample):
-        return dataclasses.replace(self, s=self.s[sample])
+    along: ClassVar[dict[str, int]] = {"s": -1}
 
     def _fold(self, w):
         return self.backend.mean(self.s) * (24 * w[..., 0] - 35 * w[..., 1])
