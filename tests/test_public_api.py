@@ -16,10 +16,11 @@ import refimpl
 ROOT = Path(refimpl.__file__).parent
 PINNED = {
     "refimpl": {
-        "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "algorithms", "approximate",
-        "check_derivatives", "constants", "curvature", "datasets", "draws", "errors", "exact", "exact_hypergradient",
-        "from_function", "lengths", "map_from_function", "masks", "measure", "moments", "networks", "rates", "sets",
-        "solvers", "spaces", "training", "zoo",
+        "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "affinity", "algorithms",
+        "approximate", "arrays", "bounds", "check_derivatives", "checks", "combined", "constants", "counting",
+        "curvature", "datasets", "draws", "errors", "exact", "exact_hypergradient", "from_function", "functions",
+        "lengths", "map_from_function", "masks", "measure", "moments", "networks", "objective", "operators",
+        "problem", "rates", "sets", "solvers", "spaces", "training", "variances", "zoo",
     },
     "refimpl.algorithms": {
         "ALSET", "ALSETDagger", "AdjointState", "Algorithm", "AmIGO", "AugmentedLagrangianMethod", "BSA", "BSGM",
@@ -115,12 +116,38 @@ def test_every_package_is_pinned():
 
 
 def test_every_room_is_an_attribute_of_the_package():
-    """In a fresh process: which modules another one has imported is no part of what users may rely on."""
-    rooms = sorted({p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()})
-    rooms = [room for room in rooms if room not in ("__init__", "cli")]  # cli is the command
-    program = f"import refimpl; print(*[room for room in {rooms} if not hasattr(refimpl, room)])"
+    rooms = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    for room in rooms - {"__init__", "cli"}:  # cli is the command
+        assert getattr(refimpl, room) is importlib.import_module(f"refimpl.{room}")
+
+
+def test_type_checkers_read_the_names_that_the_package_has():
+    """What the block for them imports, and what ``__getattr__`` finds, are one list."""
+    tree = ast.parse(Path(refimpl.__file__).read_text(encoding="utf-8"))
+    read = {
+        (str(node.module).removeprefix("refimpl").lstrip(".") or alias.name, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("refimpl")
+        for alias in node.names
+    }
+    assert read == {(refimpl._ROOM.get(name, name), name) for name in refimpl.__all__}
+
+
+def test_names_complete_before_they_are_loaded():
+    program = "import refimpl; print(*dir(refimpl))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == []
+    assert {*PINNED["refimpl"], "__version__"} <= set(ran.stdout.split())
+
+
+def test_a_wrong_name_is_refused_as_usual():
+    said = r"^module 'refimpl' has no attribute 'exact_hypergradien'$"
+    with pytest.raises(AttributeError, match=said) as caught:
+        refimpl.exact_hypergradien  # noqa: B018 (the look-up is what is tested)
+    # what "Did you mean" reads
+    assert (caught.value.name, caught.value.obj) == ("exact_hypergradien", refimpl)
+    with pytest.raises(ImportError, match="cannot import name 'wrong'"):
+        from refimpl import wrong  # noqa: F401
+    assert not hasattr(refimpl, "import_modul")
 
 
 def test_options_are_keywords():
