@@ -6,6 +6,7 @@ order and any interruption give the same results.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -18,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,29 +117,35 @@ def fingerprint(module: str, *, level: str, seed: int) -> str:
 
     Experiments and their registrations are sources of the modules whose claims have one.
     """
-    source = Path(str(sys.modules[module].__file__))
+    return _fingerprints([module], level=level, seed=seed)[module]
+
+
+def _fingerprints(modules: Iterable[str], *, level: str, seed: int) -> dict[str, str]:
+    """The fingerprint of each module; every file is read once."""
     here = Path(__file__).parent
+    content = functools.cache(lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
+    below = functools.cache(lambda folder: list(folder.rglob("*.py")))
+    start = json.dumps([level, seed, versions()]).encode()
     shared = [
         *here.glob("*.py"),
         *(here / "claims").glob("*.py"),
         *(here / "printed").glob("*.py"),
         *Path(str(refimpl.__file__)).parent.rglob("*.py"),
     ]
-    own = [*source.parent.rglob("*.py")] if module.startswith(f"{CLAIMS}.") else [source]
-    if any(claim.registration for claim in getattr(sys.modules[module], "CLAIMS", ())):
-        own += [path for path in (here / "experiments").iterdir() if path.suffix in (".py", ".toml")]
-    digest = hashlib.sha256(json.dumps([level, seed, versions()]).encode())
-    for path in sorted({*shared, *own}):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path.name} {content}\n".encode())
-    return digest.hexdigest()
+    marks = {}
+    for module in modules:
+        source = Path(str(sys.modules[module].__file__))
+        own = [*below(source.parent)] if module.startswith(f"{CLAIMS}.") else [source]
+        if any(claim.registration for claim in getattr(sys.modules[module], "CLAIMS", ())):
+            own += [path for path in (here / "experiments").iterdir() if path.suffix in (".py", ".toml")]
+        lines = [f"{path.name} {content(path)}\n" for path in sorted({*shared, *own}, key=str)]
+        marks[module] = hashlib.sha256(start + "".join(lines).encode()).hexdigest()
+    return marks
 
 
 def tasks(chosen: Sequence[Registered], *, level: str, seed: int, options: Sequence[str] = ()) -> list[Task]:
     """One task for each claim that has a budget at ``level``."""
-    marks = {item.module: "" for item in chosen}
-    for module in marks:
-        marks[module] = fingerprint(module, level=level, seed=seed)
+    marks = _fingerprints({item.module for item in chosen}, level=level, seed=seed)
     affordable = [item for item in chosen if item.claim.budget.at(level) is not None]
     return [
         Task(item.module, item.claim.id, level, seed, tuple(options), marks[item.module])
