@@ -1,8 +1,9 @@
 """Exact E‖∇F̄(λ_k)‖² of thousands of iterations of Algorithm 1 with decaying steps, in floating point.
 
 n = d = 1, quadratic levels, masks on w alone (lower and upper level, keep probability p), no projection, ηδ = 1. In
-α = α_k the matrices of an iteration are polynomials of degree 3, its operator on second moments one of degree 6: they
-are read off the algorithm's own step at the seven Chebyshev nodes of [0, δ] and interpolated, which loses no digits.
+α = α_k the matrices of an iteration are polynomials of degree 3: they are read off the algorithm's own step at the four
+Chebyshev nodes of [0, δ] and interpolated, which loses no digits. What is quadratic in them has degree 6: its values at
+the seven nodes are interpolated in turn.
 """
 
 from __future__ import annotations
@@ -19,22 +20,31 @@ from scipy.linalg import solve_continuous_lyapunov
 
 from refimpl import BilevelProblem, exact_hypergradient
 from refimpl.algorithms import FSLA
-from refimpl.algorithms.exact import whole_state
+from refimpl.algorithms.affine import Iteration
+from refimpl.moments import AffineStep
 from refimpl.moments.packed import pack, unpack
 from refimpl.zoo import quadratic
 
 EPS = float(np.finfo(float).eps)
 DEGREE = 6
-NODES = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
 ENTRIES = 28  # of a packed second moment in six coordinates and the constant one
 
 
+def nodes(degree: int) -> np.ndarray:
+    """The Chebyshev nodes of [−1, 1] that determine a polynomial of this degree."""
+    return np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+
+
+NODES = nodes(DEGREE)
+
+
 def interpolate(values: np.ndarray) -> np.ndarray:
-    """Chebyshev coefficients, (7, ...), of the polynomial with these values at the nodes."""
-    basis = chebyshev.chebvander(NODES, DEGREE)
-    weights = np.full(DEGREE + 1, 2.0)
+    """Chebyshev coefficients, as many as ``values``, of the polynomial with these values at the nodes."""
+    count = len(values)
+    weights = np.full(count, 2.0)
     weights[0] = 1.0
-    return np.tensordot((weights[:, None] * basis.T) / (DEGREE + 1), values, axes=1)
+    basis = chebyshev.chebvander(nodes(count - 1), count - 1)
+    return np.tensordot((weights[:, None] * basis.T) / count, values, axes=1)
 
 
 @dataclass(frozen=True)
@@ -89,14 +99,25 @@ class Decay:
         parts = [lam, exact.w, exact.v, np.zeros(1), lam]
         return np.concatenate([*parts, exact.v] if self.params["reading"] == "old" else parts)
 
+    def read(self, alpha: float, *, tested: bool = True) -> AffineStep:
+        """The later iterations at the constant step size ``alpha``, around ``rest``; ``tested``: for being affine."""
+        a = replace(self.algorithm, delta=alpha, schedule="constant")
+        state = replace(a.init(self.problem, np.zeros(1)), k=1)
+        found = Iteration(a, self.problem, state, tuple(state.arrays)).recursion({}, tested=tested)
+        assert isinstance(found, AffineStep)  # its space is small
+        return found.about(self.rest)
+
     @cached_property
-    def steps(self) -> list[Any]:
+    def steps(self) -> list[AffineStep]:
         """The iteration at the nodes' constant step sizes, around ``rest``."""
-        found = []
-        for x in NODES:
-            a = replace(self.algorithm, delta=float((x + 1) * self.delta / 2), schedule="constant")
-            found.append(whole_state(a, self.problem, np.zeros(1)).later.about(self.rest))
-        return found
+        alphas = (nodes(DEGREE // 2) + 1) * self.delta / 2
+        read = [self.read(float(a), tested=a in (alphas.min(), alphas.max())) for a in alphas]
+        coefficients = interpolate(np.stack([step.transitions for step in read]))
+        first = read[0]
+        return [
+            AffineStep(first.backend, np.tensordot(weights, coefficients, axes=1), first.probabilities)
+            for weights in chebyshev.chebvander(NODES, DEGREE // 2)
+        ]
 
     def alphas(self, times: int) -> np.ndarray:
         return self.delta / np.sqrt(np.arange(times) + 1.0)
@@ -142,7 +163,8 @@ class Decay:
     @cached_property
     def plainest(self) -> Decay:
         """The same with own masks for the cross derivative and reading @a: its 𝒜 is that of every unbiased use."""
-        return Decay({**self.params, "randomness": "fresh-cross", "reading": "new"})
+        params = {**self.params, "randomness": "fresh-cross", "reading": "new"}
+        return self if params == self.params else Decay(params)
 
     @cached_property
     def abscissa(self) -> float:
