@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,19 @@ class Polynomial(Objective):
 
     def value(self, lam: Array, w: Array) -> Array:
         W = [lam[..., i] for i in range(self.n)] + [w[..., j] for j in range(self.d)]
-        monomials = [
-            math.prod((x**k for x, k in zip(W, e, strict=True) if k), start=1) for e in self.exponents
-        ]
-        shape = np.broadcast_shapes(lam.shape[:-1], w.shape[:-1], self.leading)
-        terms = (self.coefficients[..., k] * m for k, m in enumerate(monomials))
-        return np.broadcast_to(np.asarray(sum(terms), dtype=object), shape)
+        power = cache(lambda i, k: W[i] ** k)
+        ahead = np.broadcast_shapes(lam.shape[:-1], w.shape[:-1])
+        shape = np.broadcast_shapes(ahead, self.leading)
+        monomials = np.empty((*ahead, len(self.exponents)), dtype=object)
+        for row, e in enumerate(self.exponents):
+            monomials[..., row] = math.prod((power(i, k) for i, k in enumerate(e) if k), start=1)
+        # most coefficients are 0 where every monomial has a place of its own
+        *places, k = np.nonzero(self.coefficients)
+        at_places = np.broadcast_to(monomials, (*shape, len(self.exponents)))[(..., *places, k)]
+        terms = self.coefficients[(*places, k)] * at_places
+        total = np.full(shape, RATIONAL.scalar(0), dtype=object)
+        np.add.at(total, (..., *places), terms if places else terms.sum(axis=-1))
+        return total
 
     def _gradient(self, lam: Array, w: Array, which: range) -> Array:
         shape = np.broadcast_shapes(lam.shape[:-1], w.shape[:-1], self.leading)
