@@ -37,19 +37,20 @@ def second_differences(
         x[:count] = rng.integers(-SPREAD, SPREAD, count, endpoint=True)
         return x
 
-    def along(points: np.ndarray, a: np.ndarray, x: np.ndarray, ys: np.ndarray) -> Array:
-        f = image(points, backend.asarray(np.concatenate([[a, a + x], a + ys, a + x + ys])))
-        m = len(ys)
-        return f[:, 2 + m :] - f[:, 2 : 2 + m] - f[:, 1:2] + f[:, :1]
+    def along(points: np.ndarray, a: np.ndarray, ways: np.ndarray, i: np.ndarray, j: np.ndarray) -> Array:
+        """For the pairs (ways[i], ways[j]): one call of ``image`` for all of them."""
+        start, moves = backend.asarray(a[None]), backend.asarray(ways)
+        f = image(points, backend.concat([start, start + moves, start + moves[i] + moves[j]], axis=0))
+        ends = f[:, 1 : 1 + len(ways)]
+        return f[:, 1 + len(ways) :] - ends[:, i] - ends[:, j] + f[:, :1]
 
     x, y = generic(moving), generic(moving)
-    yield along(index, generic(size), x, np.stack([x, y]))
-    units = np.eye(size)[:moving]
-    rows = [(units[i], units[i:]) for i in range(moving)]
-    if len(bases) * moving * (moving + 1) > 2 * PAIRS:
-        rows = [(x, units), (y, units)]
-    pairs = len(bases) * sum(len(ys) for _, ys in rows)
-    few = index[:: -(-len(index) * pairs // PAIRS) or 1]
+    yield along(index, generic(size), np.stack([x, y]), np.array([0, 0]), np.array([0, 1]))
+    ways = np.eye(size)[:moving]
+    i, j = np.triu_indices(len(ways))
+    if len(bases) * len(i) > PAIRS:
+        ways = np.concatenate([[x, y], ways])
+        i, j = np.repeat([0, 1], moving), np.tile(np.arange(2, 2 + moving), 2)
+    few = index[:: -(-len(index) * len(bases) * len(i) // PAIRS) or 1]
     for a in bases:
-        for direction, ys in rows:
-            yield along(few, a, direction, ys)
+        yield along(few, a, ways, i, j)

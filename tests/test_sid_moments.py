@@ -483,6 +483,23 @@ def test_a_bilinear_form_is_not_affine_wherever_it_vanishes(slopes):
         _ = found.mean_square_error
 
 
+class Curved(Penalised):
+    """Its ∂_λ Φ is quadratic in w: ∂_λ Φᵀv is no longer affine in w, except where v = 0."""
+
+    def d_lam(self, lam, w):
+        return matrix(self.backend, (-self.slopes * w * w)[..., None])
+
+
+def test_a_cross_derivative_that_bends_is_refused():
+    """Kills: affinity in w tested at v = 0 alone."""
+    phi = Curved(np.array([7.0, 1.0]), np.array([[1.0], [-1.0]]))
+    problem = FixedPointProblem(ri.zoo.uppers.linear([1.0, 2.0], n=1), phi).to("rational")
+    exact = np.array([Fraction(0)], dtype=object)
+    with pytest.raises(HypothesisViolated, match="affine") as caught:
+        sid_moments(SID(t=2, k=2, J=1), problem, Q.asarray([0.01]), exact=Q.asarray(exact))
+    assert "the cross derivative is not, in w" in str(caught.value)
+
+
 # -- refusals ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("problem", "match"),

@@ -194,7 +194,7 @@ class _Objects(Backend):
     def zeros(self, shape: tuple[int, ...]) -> Array:
         import numpy as np
 
-        return self.asarray(np.zeros(shape))
+        return np.full(shape, self._number(0.0), dtype=object)  # one number, which nothing alters
 
     def eye(self, n: int) -> Array:
         import numpy as np

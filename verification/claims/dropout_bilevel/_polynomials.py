@@ -53,10 +53,11 @@ class Polynomial(Objective):
             monomials[..., row] = math.prod((power(i, k) for i, k in enumerate(e) if k), start=1)
         # most coefficients are 0 where every monomial has a place of its own
         *places, k = np.nonzero(self.coefficients)
-        at_places = np.broadcast_to(monomials, (*shape, len(self.exponents)))[(..., *places, k)]
-        terms = self.coefficients[(*places, k)] * at_places
+        there: Any = (..., *places)
+        spread = np.broadcast_to(monomials, (*shape, len(self.exponents)))
+        terms = self.coefficients[(*places, k)] * spread[*there, k]
         total = np.full(shape, RATIONAL.scalar(0), dtype=object)
-        np.add.at(total, (..., *places), terms if places else terms.sum(axis=-1))
+        np.add.at(total, there, terms if places else terms.sum(axis=-1))
         return total
 
     def _gradient(self, lam: Array, w: Array, which: range) -> Array:
