@@ -155,6 +155,10 @@ class Objective(Level, ABC):
         """
         return math.inf
 
+    def through(self) -> Array | None:
+        """X (m, d) with f(λ, w) = g(λ, Xw) at every λ: f is constant along ker X; None where none is known."""
+        return None
+
     def dropout_mean(self, lam: Bernoulli, w: Bernoulli, scale: Scale) -> Objective | None:
         """The expectation over masks of λ and w in closed form, where the family knows it; else None."""
         return None

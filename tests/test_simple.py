@@ -131,8 +131,8 @@ def test_floats_are_within_their_estimate(place, n, d, r):
     # kills: simple/rank-floor mutants, simple/estimate mutants
     m = parts(n, d, r, 0)
     problem, lam = place.move(m.problem), at(n)
-    found = improved_hypergradient(problem, place.array([float(x) for x in lam]))
-    assert found.kind == "estimated"
+    found = improved_hypergradient(problem, place.array([float(x) for x in lam]), certify="never")
+    assert (found.kind, found.why_not_bounded) == ("estimated", "certify='never'")
     assert found.solution.rank == r
     assert squared_distance(to_numpy(found.value), by_differences(m, lam)) <= Q(float(found.bound)) ** 2
     normal, flat = to_numpy(found.solution.normal), to_numpy(found.solution.flat)
@@ -150,7 +150,7 @@ def test_the_estimate_covers_scales_and_conditions(seed):
         m, X=m.X * 2.0 ** rng.integers(0, 10, (3, 1)), p=m.p * 2.0 ** int(rng.integers(-9, 10))
     )
     lam = at(2)
-    found = improved_hypergradient(m.problem, np.array([float(x) for x in lam]))
+    found = improved_hypergradient(m.problem, np.array([float(x) for x in lam]), certify="never")
     wanted = by_differences(m, lam)
     assert squared_distance(found.value, wanted) <= Q(float(found.bound)) ** 2
     H = m.X.T @ m.X
@@ -315,15 +315,20 @@ def test_from_the_solution_and_from_far_away(scale):
 
 
 def test_a_small_singular_value_is_counted_above_the_floor_only():
-    """10 d eps σ_1: 2⁻⁴⁵ is a curvature, 2⁻⁵⁰ is rounding; rcond is what the result rests on."""
-    # kills: simple/rank-floor-higher, simple/rank-floor-lower
-    for power, rank in ((-45, 2), (-50, 1)):
+    """10 d eps σ_1: 2⁻⁴⁷ is a curvature, 2⁻⁵¹ = d eps is rounding; rcond is what the result rests on."""
+    # kills: simple/rank-floor-higher, simple/rank-floor-lower, simple/doubt-higher
+    for power, rank in ((-47, 2), (-51, 1)):
         H = np.diag([1.0, 2.0**power])
         G = quadratic.objective(ww=H, lw=-np.array([[1.0, 0.0]]))
         problem = ri.BilevelProblem(quadratic.objective(ww=np.eye(2), n=1), G)
         found = improved_hypergradient(problem, np.array([3.0]))
         assert found.solution.rank == rank
         assert found.rcond == (2.0**power if rank == 2 else 1.0)
+        assert found.solution.gap == ((2.0**power, 0.0) if rank == 2 else (1.0, 2.0**power))
+        assert found.kind == ("bounded" if rank == 2 else "estimated")
+        assert (
+            rank == 2 or "required: 2, the rank of the matrix through which G sees w" in found.why_not_bounded
+        )
         assert found.value.tolist() == [3.0]
         exact = improved_hypergradient(problem.to("rational"), backend("rational").asarray([3.0]))
         assert exact.solution.rank == 2
@@ -334,7 +339,8 @@ def test_single_precision_stays_single(seed):
     # kills: simple/rank-floor-of-doubles
     m = parts(2, 5, 3, seed)
     m = dataclasses.replace(m, X=m.X / 3)  # H is rounded on the way there, and its null space with it
-    found = improved_hypergradient(m.problem.to("numpy", dtype="float32"), LAM.astype(np.float32))
+    problem = m.problem.to("numpy", dtype="float32")
+    found = improved_hypergradient(problem, LAM.astype(np.float32), certify="never")
     assert found.value.dtype == found.w.dtype == found.v.dtype == np.float32
     assert found.solution.rank == 3
     wanted = by_differences(m, [Q(x) for x in LAM])

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from refimpl.arrays.balls import around, midpoints, radius, upper_norm
 from refimpl.errors import HypothesisViolated, NotCertified, RefimplError, TooLarge
 from refimpl.exact.lower import rounding_floor
 from refimpl.problem import Problem
+
+P = TypeVar("P", bound=Problem)
 
 LIMIT = 64  # largest d that is enclosed; the cost grows as d³ big-number operations
 MASKS = 256  # most masks that are enumerated over balls: 1.5 s at d = 8, 3 s at d = 16
@@ -57,7 +59,7 @@ def enclose(problem: Problem, lam: Any, w: Any) -> Enclosure:
     """
     lam, w = problem.lam(lam), problem.w(w)
     _require_size(problem, lam, w)
-    with _balls_of(problem, BITS) as balls:
+    with balls_of(problem, BITS) as balls:
         B = balls.backend
         lam, w = B.asarray(lam), B.asarray(w)
         Y = B.asarray(_float_inverse(problem.to("numpy"), to_numpy(lam), to_numpy(w)))
@@ -65,7 +67,7 @@ def enclose(problem: Problem, lam: Any, w: Any) -> Enclosure:
         _require_derivatives(balls, lam, w)
         box, jacobian = _krawczyk(balls, lam, _refined(balls, lam, w, Y), Y)
         if problem.symmetric:
-            _require_positive(B, jacobian)
+            require_positive(B, jacobian)
         v = factor(B, B.mT(jacobian)).solve(balls.upper.grad_w(lam, box))
         return Enclosure(box, v, balls.hypergradient_at(lam, box, v))
 
@@ -82,15 +84,15 @@ def certify(problem: Problem, lam: Any, *, w: Any, v: Any, value: Any) -> Certif
     lam, w, v = problem.lam(lam), problem.w(w), B.vector(v, problem.d, "v")
     value = B.vector(value, problem.n, "value")
     _require_size(problem, lam, w)
-    with _balls_of(problem, DIGITS[B.dtype]) as balls:
+    with balls_of(problem, DIGITS[B.dtype]) as balls:
         rounding = [radius(stage) for stage in _stages(balls, lam, w, v, value)]
-    with _balls_of(problem, BITS) as balls:
+    with balls_of(problem, BITS) as balls:
         residuals = [upper_norm(stage) for stage in _stages(balls, lam, w, v, value)]
     solving = (*_solver_errors(problem, *(to_numpy(x) for x in (lam, w, v))), 0.0)
     for name, residual, rounds, solves in zip(("w", "v", "value"), residuals, rounding, solving, strict=True):
         _require(name, residual, solves + 10 * rounds)
     true = enclose(problem, lam, w)
-    with _balls_of(problem, BITS) as balls:
+    with balls_of(problem, BITS) as balls:
         pairs = ((value, true.value), (w, true.w), (v, true.v))
         errors = [upper_norm(balls.backend.asarray(x) - y) for x, y in pairs]
     if not np.isfinite(errors).all():
@@ -121,7 +123,7 @@ def _last_frame(error: BaseException) -> str:
 
 
 @contextmanager
-def _balls_of(problem: Problem, bits: int) -> Iterator[Problem]:
+def balls_of(problem: P, bits: int) -> Iterator[P]:
     """The problem over balls at that working precision; what its formulas raise there is ``NotCertified``."""
     backend("interval")  # says what to install where python-flint is absent
     import flint
@@ -274,7 +276,7 @@ def _krawczyk(balls: Problem, lam: Array, x: Array, Y: Array) -> tuple[Array, Ar
     )
 
 
-def _require_positive(B: Backend, a: Array) -> None:
+def require_positive(B: Backend, a: Array) -> None:
     """A = L(I − E)Lᵀ with ‖E‖ < 1 is positive definite (Sylvester); L from the midpoints' Cholesky factor."""
     mid = to_numpy(a)
     try:

@@ -65,13 +65,7 @@ def exact_hypergradient(
     >>> result.kind, result.bound < 1e-13
     ('bounded', True)
     """
-    if certify not in ("auto", "always", "never"):
-        raise BadInput(
-            "unknown certify option",
-            measured=certify,
-            required="auto, always or never",
-            advice="auto proves a bound where it can and says why where it cannot",
-        )
+    require_certify(certify)
     if not isinstance(problem, Problem):
         raise BadInput(
             "not a problem",
@@ -97,6 +91,17 @@ def exact_hypergradient(
         dtype=problem.backend.dtype if not problem.backend.exact else "rational",
         versions=_versions(),
     )
+
+
+def require_certify(certify: str) -> None:
+    """One of the three options, else ``BadInput``."""
+    if certify not in ("auto", "always", "never"):
+        raise BadInput(
+            "unknown certify option",
+            measured=certify,
+            required="auto, always or never",
+            advice="auto proves a bound where it can and says why where it cannot",
+        )
 
 
 def adjoint(problem: Problem, lam: Any, w: Any) -> Array:

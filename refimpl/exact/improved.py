@@ -14,26 +14,27 @@ import numpy as np
 
 from refimpl.arrays import factor_spd, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.errors import HypothesisViolated, NotConverged
+from refimpl.errors import BadInput, HypothesisViolated, NotCertified, NotConverged, RefimplError
+from refimpl.exact.chosen import proved_error
+from refimpl.exact.hypergradient import Kind, require_certify
 from refimpl.exact.simple import SimpleSolution, floors, norm, rcond_of, shown, solve_simple, turned
 from refimpl.problem import BilevelProblem
-
-NO_ENCLOSURE = "no enclosure is made where ∇²_wwG may be singular: over balls its rank is not decided"
 
 
 @dataclass(frozen=True)
 class ImprovedHypergradient:
     """∇f(λ) of the improved model, (n,), with the solution it rests on and the adjoint v = H⁺∇_wF (d,).
 
-    kind: "exact" (rational arithmetic) or "estimated" (floats: exact but for rounding, whose size at first order is
-    ``bound``; ``why_not_bounded`` says why no more). residual_adjoint = ‖∇_wF − H v‖. rcond: of H on its range, the
-    smallest over the largest singular value.
+    kind: "exact" (rational arithmetic); "bounded": ``bound`` of ‖value − ∇f(λ)‖₂ is proved, given that the derivatives
+    are right and the levels convex; "estimated": exact but for rounding, whose size at first order is ``bound`` (inf
+    where the rank is in doubt), and ``why_not_bounded`` says why no more. residual_adjoint = ‖∇_wF − H v‖. rcond: of
+    H on its range, the smallest over the largest singular value.
     """
 
     value: Array
     w: Array
     v: Array
-    kind: Literal["exact", "estimated"]
+    kind: Kind
     bound: Any
     rcond: Any
     residual_adjoint: Any
@@ -41,11 +42,20 @@ class ImprovedHypergradient:
     why_not_bounded: str
 
 
-def improved_hypergradient(problem: BilevelProblem, lam: Any, *, start: Any = None) -> ImprovedHypergradient:
+def improved_hypergradient(
+    problem: BilevelProblem,
+    lam: Any,
+    *,
+    start: Any = None,
+    certify: Literal["auto", "always", "never"] = "auto",
+) -> ImprovedHypergradient:
     """∇f(λ) = ∇_λF − ∇²_λwG H⁺ ∇_wF at w_λ, f(λ) = min of F(λ, ·) over Argmin G(λ, ·) (improved-bilevel, (3)).
 
-    Where G(λ, ·) has one minimiser it is ``exact_hypergradient``'s. Raises as :func:`solve_simple`, and
-    ``HypothesisViolated`` where ∇²_λwG N ≠ 0: at some neighbours of λ ∇_wG has a part along a flat direction.
+    Where G(λ, ·) has one minimiser it is ``exact_hypergradient``'s. ``certify``: as there; an enclosure needs a lower
+    level with ``through()``, a matrix X with G(λ, w) = g(λ, Xw) at every λ: then the flat directions are ker X, taken
+    exactly, and that the rank is constant near λ is proved with the bound. The zoo's families have one.
+    Raises as :func:`solve_simple`, and ``HypothesisViolated`` where ∇²_λwG N ≠ 0: at some neighbours of λ ∇_wG has a
+    part along a flat direction. Cost: that of ``solve_simple``, and the certificate, or two more for the estimate.
 
     >>> import numpy as np, refimpl as ri
     >>> G = ri.zoo.quadratic.objective(ww=[[1.0, 0.0], [0.0, 0.0]], lw=[[-1.0, 0.0]])
@@ -53,17 +63,40 @@ def improved_hypergradient(problem: BilevelProblem, lam: Any, *, start: Any = No
     >>> improved_hypergradient(ri.BilevelProblem(F, G), [2.0]).value.tolist()  # f = λ²/2 − 9/2
     [2.0]
     """
+    require_certify(certify)
     found = solve_simple(problem, lam, start=start)
-    lam, B = problem.lam(lam), problem.backend
+    lam = problem.lam(lam)
     _require_neighbours_bounded(problem, lam, found)
     value, v = _formula(problem, lam, found)
     left = problem.upper.grad_w(lam, found.w) - problem.lower.hess_ww(lam, found.w) @ v
-    kind: Literal["exact", "estimated"] = "exact" if B.exact else "estimated"
-    bound, why = 0.0, ""
-    if not B.exact:
-        bound = _estimate(problem, lam, found, v) + _moved_by_rounding(problem, lam, found, value)
-        why = NO_ENCLOSURE
+    kind, bound, why = _judged(problem, lam, found, v, value, certify)
     return ImprovedHypergradient(value, found.w, v, kind, bound, rcond_of(found), norm(left), found, why)
+
+
+def _judged(
+    problem: BilevelProblem, lam: Array, found: SimpleSolution, v: Array, value: Array, certify: str
+) -> tuple[Kind, float, str]:
+    if problem.backend.exact:
+        return "exact", 0.0, ""
+    why = "certify='never'"
+    if certify != "never":
+        try:
+            return "bounded", proved_error(problem, lam, found, value), ""
+        except RefimplError as error:
+            why = str(error)
+            if certify == "always" and isinstance(error, BadInput):
+                raise NotCertified(
+                    error.what, measured=error.measured, required=error.required, advice=error.advice
+                ) from error
+            if certify == "always":
+                raise
+    if found.in_doubt:
+        return "estimated", float("inf"), f"{found.in_doubt}; {why}"
+    return (
+        "estimated",
+        _estimate(problem, lam, found, v) + _moved_by_rounding(problem, lam, found, value),
+        why,
+    )
 
 
 def _formula(problem: BilevelProblem, lam: Array, found: SimpleSolution) -> tuple[Array, Array]:

@@ -21,6 +21,7 @@ from refimpl.errors import BadInput, HypothesisViolated, NotConverged
 from refimpl.exact.lower import floor_at, require_smooth
 from refimpl.objective import Objective
 from refimpl.problem import BilevelProblem
+from refimpl.solvers.lower import overflow_allowed
 from refimpl.solvers.newton import line_search
 
 STEPS = 100  # of Newton's method
@@ -33,6 +34,8 @@ class SimpleSolution:
     rank of ∇²_wwG at w and its ``singular`` values (d,), the largest first; ``normal`` (d, rank) spans its range and
     ``flat`` (d, d − rank) its null space, the directions along which F chooses.
     residual_lower = ‖∇_wG(λ, w)‖, residual_upper = ‖Nᵀ∇_wF(λ, w)‖: both 0 at w_λ.
+    in_doubt: why the rank may be another one, where the largest singular value taken for 0 is more than rounding makes
+    of 0 in a product of d terms, d eps times the largest; "" where it is not.
     """
 
     w: Array
@@ -42,18 +45,31 @@ class SimpleSolution:
     flat: Array
     residual_lower: Any
     residual_upper: Any
+    in_doubt: str = ""
+
+    @property
+    def gap(self) -> tuple[float, float]:
+        """The smallest singular value that is counted (inf: none is) and the largest taken for 0 (0: none is)."""
+        counted = float(self.singular[self.rank - 1]) if self.rank else float("inf")
+        return counted, float(self.singular[self.rank]) if self.rank < len(self.singular) else 0.0
 
 
 def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> SimpleSolution:
     """w_λ = argmin F(λ, ·) over Argmin G(λ, ·): Newton's method on G along the range of H, on F along its null space.
 
-    From ``start`` (the origin), twice: the second time near the solution, with H there. Cost: three eigendecompositions
-    of H (d³), two at each pair of λ's neighbours, and the Newton steps. Raises ``NotConverged``, and
-    ``HypothesisViolated``, with the singular values measured, where
+    From ``start`` (the origin), twice: the second time near the solution, with H there. One λ at a time: the ranks of
+    several may differ, and leading axes are refused. Cost: three eigendecompositions of H (d³), two at each pair of λ's
+    neighbours, the Newton steps, and 2 d gradients around w. Raises ``NotConverged``, and ``HypothesisViolated``, with
+    the singular values measured, where
 
     - the rank of H is higher at a neighbour λ ± δ s, projected onto λ's set, δ = eps^(1/4) (1 + max|λ|): w_λ need not
       be continuous there (in floats a singular value of order δ⁴ is none);
     - ∇_wG cannot be made 0: G(λ, ·) is not bounded below, or its minimisers are no affine set;
+    - G, or F along the minimisers, does not rise on both sides of w along an eigenvector of its Hessian, as far as the
+      slope's rounding reaches: it may have no minimiser, as exp(w) or the logistic loss of data that a plane separates
+      (measured, not proved, in these directions; a certificate proves that w_λ exists);
+    - the exact rank is known (G says through which matrix it sees w), singular values near their floor leave in doubt
+      which floats see, and it is higher;
     - G is not convex, or F not strictly convex along the minimisers.
 
     >>> import numpy as np, refimpl as ri
@@ -83,7 +99,8 @@ def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> Sim
     normal, flat, singular = _bases(B, problem.lower.hess_ww(lam, w).dense())
     lower, upper = problem.lower.grad_w(lam, w), B.rmatvec(flat, problem.upper.grad_w(lam, w))
     rank = int(normal.shape[-1])
-    found = SimpleSolution(w, rank, singular, normal, flat, norm(lower), norm(upper))
+    doubt = _rank_in_doubt(problem, rank, singular)
+    found = SimpleSolution(w, rank, singular, normal, flat, norm(lower), norm(upper), doubt)
     _require_minimiser(problem, lam, found)
     return found
 
@@ -111,7 +128,7 @@ def _checked(problem: Any, lam: Any, start: Any) -> tuple[BilevelProblem, Array,
 def _bases(B: Backend, H: Array) -> tuple[Array, Array, Any]:
     """Columns that span the range and the null space of a positive semidefinite H, and its singular values."""
     if B.exact:
-        return _exact_bases(B, H)
+        return (*exact_bases(B, H), np.sort(np.abs(np.linalg.eigvalsh(to_numpy(H))))[::-1])
     values, vectors = B.xp.linalg.eigh(H)
     singular = to_numpy(values)[::-1]
     rank = _rank(singular, B.eps)
@@ -128,6 +145,33 @@ def _rank(singular: np.ndarray, eps: float) -> int:
     return int((singular > floor).sum())
 
 
+def _rank_in_doubt(problem: BilevelProblem, rank: int, singular: np.ndarray) -> str:
+    """Why the rank is not sure, or "": a singular value below the floor, but above a tenth of it.
+
+    d eps (of the largest) is what a product of d terms leaves of 0, 10 d eps what ``_rank`` allows for, as H may come
+    from longer sums: in between it may be either. Where G says through which matrix it sees w, its exact rank decides.
+    """
+    B, d = problem.backend, len(singular)
+    if B.exact or rank == d or singular[rank] <= d * B.eps * singular[0]:
+        return ""
+    if problem.lower.through() is None:
+        return (
+            f"the rank is in doubt: the singular value {singular[rank]:.3g} is taken for 0, of {singular[0]:.3g} the "
+            f"largest; rounding makes at least {d * B.eps * singular[0]:.3g} of 0, at most ten times as much"
+        )
+    lower = problem.lower.to("rational")
+    exact = int(exact_bases(lower.backend, lower.through())[0].shape[-1])
+    if exact > rank:
+        raise HypothesisViolated(
+            "floats do not see the rank of the lower Hessian",
+            measured=f"{rank} singular values above rounding, of {shown(singular)}",
+            required=f"{exact}, the exact rank of the matrix through which G sees w",
+            advice="scale the columns alike, or round the data to fewer bits before they are multiplied; over the "
+            "rationals a quadratic G has its exact rank",
+        )
+    return ""
+
+
 def _not_convex(measured: Any, required: str) -> HypothesisViolated:
     return HypothesisViolated(
         "the lower level is not convex",
@@ -137,24 +181,26 @@ def _not_convex(measured: Any, required: str) -> HypothesisViolated:
     )
 
 
-def _exact_bases(B: Backend, H: Array) -> tuple[Array, Array, Any]:
-    """From the reduced echelon form of H: its nonzero rows span the range; each free column gives a null vector."""
+def exact_bases(B: Backend, rows: Array) -> tuple[Array, Array]:
+    """Columns that span the rows of a rational matrix (m, d) and its null space, from its reduced echelon form.
+
+    Its nonzero rows are the former; each free column gives a null vector.
+    """
     import flint
 
-    d = H.shape[-1]
-    reduced, rank = flint.fmpq_mat(H.tolist()).rref()
-    rows = [[reduced[i, j] for j in range(d)] for i in range(rank)]
-    pivots = [next(j for j in range(d) if row[j] != 0) for row in rows]
+    d = rows.shape[-1]
+    reduced, rank = flint.fmpq_mat(rows.tolist()).rref()
+    spanning = [[reduced[i, j] for j in range(d)] for i in range(rank)]
+    pivots = [next(j for j in range(d) if row[j] != 0) for row in spanning]
     flat = B.zeros((d, d - rank))
     for column, j in enumerate(j for j in range(d) if j not in pivots):
         flat[j, column] = B.scalar(1)
-        for row, pivot in zip(rows, pivots, strict=True):
+        for row, pivot in zip(spanning, pivots, strict=True):
             flat[pivot, column] = -row[j]
     normal = B.zeros((d, rank))
-    for column, row in enumerate(rows):
+    for column, row in enumerate(spanning):
         normal[:, column] = row
-    singular = np.sort(np.abs(np.linalg.eigvalsh(to_numpy(H))))[::-1]
-    return normal, flat, singular
+    return normal, flat
 
 
 def _minimised(f: Objective, lam: Array, w: Array, columns: Array) -> Array:
@@ -233,6 +279,8 @@ def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolutio
             "no affine set",
         )
     require_smooth(problem, lam, w)
+    _require_attained("G(λ, ·)", problem.lower, lam, w, found.normal, lower)
+    _require_attained("F(λ, ·) along the minimisers of G", problem.upper, lam, w, found.flat, upper)
     for near in _neighbours(problem, lam):
         normal, _, singular = _bases(B, problem.lower.hess_ww(near, w).dense())
         if normal.shape[-1] > found.rank:  # a lower one is another λ's affair: near λ no rank is lower
@@ -242,6 +290,41 @@ def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolutio
                 required="a constant rank near λ",
                 advice="w_λ may jump here, and has no derivative: move λ, or add a ridge (Tikhonov) and let it vanish",
             )
+
+
+def _require_attained(name: str, f: Objective, lam: Array, w: Array, columns: Array, floor: float) -> None:
+    """f rises on both sides of w along every eigenvector u of CᵀHC, C = ``columns`` the directions that matter.
+
+    A slope g, known to ``floor`` or better, and a curvature c leave the minimum along u within (g + floor)/c if c lasts
+    as far, and w is rounded itself. So at four times that the slope must point outward, by more than rounding makes of
+    0 there: a tenth of the floors. Where c dies out with the slope (exp(w)), or the slope is rounding, it does not.
+    """
+    B = f.backend
+    if B.exact or not columns.shape[-1]:
+        return
+    H, size = f.hess_ww(lam, w).dense(), norm(w)
+    curvature, vectors = B.xp.linalg.eigh(B.mT(columns) @ H @ columns)
+    along, slope = B.mT(columns @ vectors), norm(B.rmatvec(columns, f.grad_w(lam, w)))
+    reach = 4 * ((slope + floor) / curvature + B.eps * (1 + size))
+    with overflow_allowed():
+        rise, fall = (
+            B.dot(f.grad_w(lam, w + side * reach[..., None] * along), along) for side in (1.0, -1.0)
+        )
+    outward = B.where(rise < -fall, rise, -fall)
+    hidden = floor / 10 + f.d * B.eps * float(np.linalg.norm(to_numpy(H), 2)) * reach
+    rises = to_numpy((curvature > 0) & (outward > hidden))
+    if not rises.all():
+        c, r, o, h = (
+            float(to_numpy(x)[np.flatnonzero(~rises)[0]]) for x in (curvature, reach, outward, hidden)
+        )
+        raise HypothesisViolated(
+            f"no minimiser of {name} is told from rounding",
+            measured=f"slope {slope:.3g} and curvature {c:.3g} at the point found; at {r:.3g} from it along an "
+            f"eigenvector of the Hessian the slope points outward by {o:.3g}",
+            required=f"> {h:.3g}, its rounding",
+            advice="it may have none, as exp(w), or the logistic loss of data that a plane separates, has none: smooth "
+            "certain labels, add a ridge, or bring the curvature well above rounding",
+        )
 
 
 def shown(singular: np.ndarray) -> str:

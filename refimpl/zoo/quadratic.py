@@ -79,6 +79,11 @@ class Quadratic(Terms, Objective):
             l1=self.l1 * lam1,
         )
 
+    def through(self) -> Array:
+        """The rows of the mean's ww, lw and w1: by no others does w enter."""
+        ww, lw, _, w1, _ = self.mean
+        return self.backend.concat([ww, lw, w1[..., None, :]], axis=-2)
+
     @cached_property
     def mean(self) -> tuple[Array, Array, Array, Array, Array]:
         """The five coefficients of the mean."""

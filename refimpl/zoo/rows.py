@@ -39,6 +39,9 @@ class LinearModelLoss(OverRows, Objective):
     def d(self) -> int:
         return int(self.X.shape[-1])
 
+    def through(self) -> Array:
+        return self.X
+
     def grad_lam(self, lam: Array, w: Array) -> Array:
         lead = np.broadcast_shapes(lam.shape[:-1], w.shape[:-1], self.leading)
         return self.backend.zeros((*lead, self.n))

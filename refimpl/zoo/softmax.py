@@ -51,6 +51,14 @@ class SoftmaxLoss(OverRows, Objective):
     def d(self) -> int:
         return self.classes * self.features
 
+    def through(self) -> Array | None:
+        """Differences of the classes' scores, ((classes − 1) N, d), where there is no ridge: ℓ sees no others."""
+        if self.reg != 0:
+            return None
+        B, eye = self.backend, self.backend.eye(self.classes)
+        apart = (eye[1:] - eye[:-1])[:, None, :, None]
+        return B.reshape(apart * self.X[:, None, :], (-1, self.d))
+
     def pack(self, weights: Array) -> Array:
         """w (..., d) from weights (..., features, classes), with which ``X @ weights`` are the scores."""
         return self._flat(self.backend.mT(weights))

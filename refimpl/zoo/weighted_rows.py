@@ -38,6 +38,9 @@ class WeightedRows(Around):
         """N, the number of rows."""
         return self.data.count
 
+    def through(self) -> Array:
+        return self.data.X
+
     def batch(self, sample: Any) -> WeightedRows:
         weights = self.weights.batch(self._terms_of(sample), n=self.n, lead=self.lead)
         return dataclasses.replace(self, data=self.data.batch(sample), weights=weights)

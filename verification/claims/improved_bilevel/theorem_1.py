@@ -190,7 +190,9 @@ CLAIMS = (
             Control("a constant weight", params=fading(frozen=True, K=1024)),
             Control("a twentieth below", kind="formula", measure=minimum(below=0.05), params=fading()),
             Control("99 % above, at λ = 0", kind="formula", measure=minimum(above=0.99), params=AT_0),
-            Control("four fifths above, beside it", kind="formula", measure=minimum(above=0.8), params=BESIDE),
+            Control(
+                "four fifths above, beside it", kind="formula", measure=minimum(above=0.8), params=BESIDE
+            ),
         ),
         equality=Equality(params=AT_0, reaches=0.999),
         curve=curve,
