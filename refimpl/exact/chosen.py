@@ -83,18 +83,10 @@ class Chosen(Problem):
 def proved_error(problem: BilevelProblem, lam: Array, found: SimpleSolution, value: Array) -> float:
     """A proved bound of ‖value − ∇f(λ)‖₂, given that the derivatives are right and that G(λ, ·) and F(λ, ·) are convex.
 
-    Raises ``NotCertified`` where the lower level does not say through which matrix it sees w, or where its exact rank
-    is not the one counted in floats; and as ``enclose``. Cost: that of ``enclose``, and X's echelon form.
+    Raises ``NotCertified`` where the lower level is flat and does not say through which matrix it sees w, or where the
+    exact rank is not the one counted in floats; and as ``enclose``. Cost: that of ``enclose``, and X's echelon form.
     """
-    chosen = _chosen(problem)
-    if chosen.normal.shape[-1] != found.rank:
-        raise NotCertified(
-            "the rank counted in floats is not the exact one",
-            measured=f"{found.rank} singular values above rounding",
-            required=f"{chosen.normal.shape[-1]}, the rank of the matrix through which G sees w",
-            advice="its entries were rounded, or its singular values are too small for floats: round the data to fewer "
-            "bits before they are multiplied, or rescale the columns",
-        )
+    chosen = _chosen(problem, found.rank)
     true = enclose(chosen, lam, found.w)
     with balls_of(chosen, BITS) as balls:
         B = balls.backend
@@ -113,24 +105,36 @@ def proved_error(problem: BilevelProblem, lam: Array, found: SimpleSolution, val
     return error
 
 
-def _chosen(problem: BilevelProblem) -> Chosen:
-    if problem.d > LIMIT:
+def _chosen(problem: BilevelProblem, rank: int) -> Chosen:
+    B, d = problem.backend, problem.d
+    if d > LIMIT:
         raise TooLarge(
             "too large to enclose",
-            measured=f"d = {problem.d}",
+            measured=f"d = {d}",
             required=f"d <= {LIMIT}",
             advice="the first-order estimate (kind 'estimated') has no such limit",
         )
+    if problem.lower.through() is not None:
+        exact = problem.lower.to("rational")
+        normal, flat = exact_bases(exact.backend, exact.through())
+    else:  # all of w is seen, as far as is known
+        normal, flat = B.eye(d), B.zeros((d, 0))
+    if normal.shape[-1] == rank:
+        return Chosen(problem.upper, problem.lower, normal, flat, problem.domain)
     if problem.lower.through() is None:
         raise NotCertified(
             "no enclosure is made of a lower level that may be flat along directions which it does not tell",
-            measured=f"{type(problem.lower).__name__}.through() is None",
+            measured=f"rank {rank} of {d}; {type(problem.lower).__name__}.through() is None",
             required="a matrix X, independent of λ, with G(λ, w) = g(λ, Xw)",
             advice="over balls a rank is not decided; write through() where such an X is known",
         )
-    exact = problem.lower.to("rational")
-    normal, flat = exact_bases(exact.backend, exact.through())
-    return Chosen(problem.upper, problem.lower, normal, flat, problem.domain)
+    raise NotCertified(
+        "the rank counted in floats is not the exact one",
+        measured=f"{rank} singular values above rounding",
+        required=f"{normal.shape[-1]}, the rank of the matrix through which G sees w",
+        advice="its entries were rounded, or its singular values are too small for floats: round the data to fewer "
+        "bits before they are multiplied, or rescale the columns",
+    )
 
 
 def _require_flat(balls: Chosen, lam: Array, w: Array) -> None:

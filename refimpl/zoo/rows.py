@@ -70,19 +70,14 @@ class LinearModelLoss(OverRows, Objective):
 
     def grad_w(self, lam: Array, w: Array) -> Array:
         B, X = self.backend, self.X
-        return self._per_row(B.rmatvec(X, self.slope(B.matvec(X, w))))
-
-    def _per_row(self, total: Array) -> Array:
-        """The sum over the rows divided by their number."""
-        N = self.X.shape[-2]
-        return total if N == 1 else total / N
+        return B.rmatvec(X, self.slope(B.matvec(X, w))) / X.shape[-2]
 
     def hess_ww(self, lam: Array, w: Array) -> Operator:
         B, X, N = self.backend, self.X, self.X.shape[-2]
         h = self.curvature(B.matvec(X, w))
 
         def apply(v: Array) -> Array:
-            return self._per_row(B.rmatvec(X, h * B.matvec(X, v)))
+            return B.rmatvec(X, h * B.matvec(X, v)) / N
 
         def assemble() -> Array:
             return B.mT(X) @ (h[..., None] * X) / N

@@ -52,11 +52,11 @@ class SoftmaxLoss(OverRows, Objective):
         return self.classes * self.features
 
     def through(self) -> Array | None:
-        """Differences of the classes' scores, ((classes − 1) N, d), where there is no ridge: ℓ sees no others."""
-        if self.reg != 0:
+        """Differences of the classes' scores, ((classes − 1) N, d), of one set without a ridge: ℓ sees no others."""
+        if self.reg != 0 or self.lead:
             return None
         B, eye = self.backend, self.backend.eye(self.classes)
-        apart = (eye[1:] - eye[:-1])[:, None, :, None]
+        apart = (eye[1:, :] - eye[:-1, :])[:, None, :, None]
         return B.reshape(apart * self.X[:, None, :], (-1, self.d))
 
     def pack(self, weights: Array) -> Array:

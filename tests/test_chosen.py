@@ -1,0 +1,195 @@
+"""The proved bound of the improved model's hypergradient: never below the error, hardly above it; what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction as Q
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import refimpl as ri
+from refimpl.arrays import backend
+from refimpl.errors import BadInput, HypothesisViolated, NotCertified, TooLarge
+from refimpl.exact import improved_hypergradient, solve_simple
+from refimpl.exact.chosen import proved_error
+from refimpl.zoo import overparametrised, quadratic
+from refimpl.zoo.quadratic import Quadratic
+from tests.rounding import EPS, exactly, squared_distance
+from tests.test_overparametrised import FAMILIES, every_family
+from tests.test_overparametrised import _point as near_the_start
+from tests.test_simple import LAM, PARTS, at, by_differences, parts
+
+TINY = 2.0**-200  # what 256 bits leave of problems of this size, by far
+
+
+@given(st.integers(0, 3), st.integers(1, 5), st.integers(0, 5), st.integers(0, 2**16), st.integers(-12, 12))
+def test_the_bound_is_the_error(n, d, r, seed, power):
+    """Against the KKT system and differences in fractions: ‖value − ∇f‖ <= bound, and the bound is no more than that.
+
+    The value is moved by about 2^power of its rounding, so that the error is not always of one size.
+    """
+    # kills: every chosen/ mutant of a formula
+    m = parts(n, d, min(r, d), seed)
+    lam = np.array([float(x) for x in at(n)])
+    found = improved_hypergradient(m.problem, lam, certify="always")
+    assert (found.kind, found.why_not_bounded) == ("bounded", "")
+    wanted, rng = by_differences(m, at(n)), np.random.default_rng(seed)
+    moved = found.value + 2.0**power * EPS["float64"] * rng.standard_normal(n)
+    for value, bound in (
+        (found.value, found.bound),
+        (moved, proved_error(m.problem, lam, found.solution, moved)),
+    ):
+        error = float(squared_distance(value, wanted)) ** 0.5
+        assert error <= bound * (1 + 10 * EPS["float64"])  # the root of the error is rounded
+        assert bound <= error * (1 + 10 * EPS["float64"]) + TINY
+
+
+@every_family
+def test_every_family_has_one_within_the_estimate(name):
+    """Two roads: H⁺ in floats with what first-order rounding explains, and the square system over balls."""
+    # kills: chosen/levels-exchanged
+    problem = FAMILIES[name]()
+    lam = near_the_start(problem)
+    proved = improved_hypergradient(problem, lam, certify="always")
+    estimated = improved_hypergradient(problem, lam, certify="never")
+    assert (proved.kind, estimated.kind) == ("bounded", "estimated")
+    assert np.array_equal(proved.value, estimated.value)
+    assert proved.bound <= estimated.bound
+
+
+def test_one_minimiser_needs_no_matrix():
+    """A level that says nothing of its directions, of full rank: that of ``exact_hypergradient``."""
+
+    class Silent(Quadratic):
+        def through(self):
+            return None
+
+    H = np.array([[2.0, 1.0], [1.0, 3.0]])
+    lower = _as(Silent, quadratic.objective(ww=H, lw=[[1.0, -1.0]]))
+    problem = ri.BilevelProblem(quadratic.objective(ww=np.eye(2), w1=[1.0, 2.0], n=1), lower)
+    found = improved_hypergradient(problem, [0.3], certify="always")
+    ordinary = ri.exact_hypergradient(problem, [0.3])
+    assert abs(found.value - ordinary.value) <= found.bound + ordinary.bound
+    flat = ri.BilevelProblem(
+        problem.upper, _as(Silent, quadratic.objective(ww=np.diag([1.0, 0.0]), lw=[[1.0, 0.0]]))
+    )
+    assert "no enclosure is made" in improved_hypergradient(flat, [0.3]).why_not_bounded
+    with pytest.raises(NotCertified, match="may be flat along directions which it does not tell"):
+        improved_hypergradient(flat, [0.3], certify="always")
+
+
+def _as(kind, level):
+    return kind(**{f.name: getattr(level, f.name) for f in dataclasses.fields(level)})
+
+
+def test_a_wrong_matrix_is_found_out():
+    """Of the right rank, but flat elsewhere: ∇_wG changes along what it calls flat."""
+
+    class Wrong(Quadratic):
+        def through(self):
+            return self.backend.asarray([[2.0, 1.0]])
+
+    lower = _as(Wrong, quadratic.objective(ww=np.diag([1.0, 0.0]), lw=[[1.0, 0.0]]))
+    problem = ri.BilevelProblem(quadratic.objective(ww=np.eye(2), n=1), lower)
+    with pytest.raises(NotCertified, match="not constant along the directions"):
+        improved_hypergradient(problem, [0.3], certify="always")
+
+
+@pytest.mark.parametrize("which", ["lower", "upper"])
+def test_a_saddle_is_no_minimiser_though_it_is_the_only_solution(which):
+    """RᵀHR or NᵀQN indefinite: r = 0 has one solution, and it is not w_λ."""
+    # kills: chosen/curvature-unchecked
+    saddle, bowl = np.diag([1.0, -1.0, 0, 0]), np.diag([1.0, 1.0, 0, 0])
+    H, P = (saddle, np.eye(4)) if which == "lower" else (bowl, np.diag([1.0, 1.0, 1.0, -1.0]))
+    lower = quadratic.objective(ww=H, lw=[[1.0, 1.0, 0, 0]])
+    problem = ri.BilevelProblem(quadratic.objective(ww=P, w1=[0, 0, 1.0, 1.0], n=1), lower)
+    convex = ri.BilevelProblem(quadratic.objective(ww=np.eye(4), n=1), quadratic.objective(ww=bowl, n=1))
+    w = np.array([-0.3, 0.3 if which == "lower" else -0.3, -1.0, -1.0 if which == "lower" else 1.0])
+    found = dataclasses.replace(solve_simple(convex, [0.3]), w=w)
+    with pytest.raises(HypothesisViolated, match="not positive definite"):
+        proved_error(problem, np.array([0.3]), found, np.zeros(1))
+
+
+def test_the_exact_rank_is_the_one_that_counts():
+    """Products of rows that are rounded, H = fl(XᵀX), have a higher exact rank than floats see."""
+    m = dataclasses.replace(PARTS, X=PARTS.X * np.random.default_rng(0).uniform(0.5, 1, PARTS.X.shape))
+    found = improved_hypergradient(m.problem, LAM)
+    assert (found.kind, found.solution.rank) == ("estimated", 2)
+    assert "the rank counted in floats is not the exact one" in found.why_not_bounded
+    with pytest.raises(NotCertified, match="rank counted in floats"):
+        improved_hypergradient(m.problem, LAM, certify="always")
+
+
+def test_what_is_not_enclosed_is_said():
+    with pytest.raises(BadInput, match="unknown certify option"):
+        improved_hypergradient(PARTS.problem, LAM, certify="perhaps")
+    large = overparametrised.random(d=65, rank=2, seed=0)
+    assert "d = 65" in improved_hypergradient(large, large.start()).why_not_bounded
+    with pytest.raises(TooLarge):
+        improved_hypergradient(large, large.start(), certify="always")
+    bare = ri.BilevelProblem(
+        quadratic.objective(ww=np.eye(1), n=1),
+        ri.from_function(lambda lam, w: ((w - lam) ** 2).sum(), n=1, d=1),
+    )
+    assert improved_hypergradient(bare, [1.0]).kind == "estimated"
+    with pytest.raises(NotCertified, match="bare function"):
+        improved_hypergradient(bare, [1.0], certify="always")
+
+
+def test_over_the_rationals_there_is_nothing_to_prove():
+    problem = PARTS.problem.to("rational")
+    found = improved_hypergradient(problem, backend("rational").asarray(LAM), certify="always")
+    assert found.kind == "exact"
+    assert exactly(found.value) == by_differences(PARTS, [Q(int(x)) for x in LAM])
+
+
+# -- what is flat, or not bounded below, in all but name -------------------------------------------------
+def bilevel(lower, d=2):
+    return ri.BilevelProblem(quadratic.objective(ww=np.eye(d), n=1), ri.from_function(lower, n=1, d=d))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+def test_a_level_without_a_minimiser_is_refused(scale):
+    """G = s exp(w_1 − λ) + ½(w_2 − λ)² falls for ever: its slope ends below rounding."""
+    # kills: simple/attained-unchecked
+    np_ = pytest.importorskip("autograd.numpy")
+    problem = bilevel(lambda lam, w: scale * np_.exp(w[0] - lam[0]) + (w[1] - lam[0]) ** 2 / 2)
+    with pytest.raises(HypothesisViolated, match="no minimiser of G"):
+        solve_simple(problem, [0.5])
+
+
+def test_separated_data_have_no_solution():
+    """The logistic loss of hard labels at distinct points of a line, beside a level that has one."""
+    np_ = pytest.importorskip("autograd.numpy")
+    problem = bilevel(lambda lam, w: np_.log(1 + np_.exp(-3 * w[0])) + (w[1] - lam[0]) ** 2 / 2)
+    with pytest.raises(HypothesisViolated, match="no minimiser of G"):
+        solve_simple(problem, [0.5])
+
+
+def test_a_flat_but_attained_minimum_is_answered():
+    """log cosh levels off, too, but has its minimum at λ."""
+    np_ = pytest.importorskip("autograd.numpy")
+    found = solve_simple(bilevel(lambda lam, w: np_.log(np_.cosh(w[0] - lam[0]))), [0.5])
+    assert abs(found.w - [0.5, 0.0]).max() <= 10 * EPS["float64"]
+    assert found.in_doubt == ""
+
+
+def test_a_rank_in_doubt_has_no_finite_bound():
+    """A singular value between rounding's floor and ten times as much, of a level that does not tell its rank."""
+    # kills: simple/doubt-silent
+    small = 4e-15
+
+    def lower(lam, w):
+        return ((w[0] - lam[0]) ** 2 + small * (w[1] - 1) ** 2) / 2
+
+    found = improved_hypergradient(bilevel(lower), [0.5])
+    assert found.solution.rank == 1
+    assert found.solution.gap == pytest.approx((1.0, small), rel=10 * EPS["float64"] / small)
+    assert (found.kind, found.bound) == ("estimated", float("inf"))
+    assert found.why_not_bounded.startswith("the rank is in doubt: the singular value 4e-15")
+    lower_rank_known = quadratic.objective(ww=np.diag([1.0, small]), lw=[[-1.0, 0.0]])
+    with pytest.raises(HypothesisViolated, match="floats do not see the rank"):
+        solve_simple(ri.BilevelProblem(quadratic.objective(ww=np.eye(2), n=1), lower_rank_known), [0.5])
