@@ -311,7 +311,9 @@ KINDS = ["lower", "upper", "one sample", "a sample's term", "a sample twice", "r
 NAMES = [
     "grad_w", "hess_ww", "cross", "hess_ll", "hess_ww_by_w", "hess_ww_by_lam", "cross_by_w", "cross_by_lam"
 ]  # fmt: skip
-unit = st.floats(-1, 1, allow_nan=False)
+unit = st.integers(-8, 8).map(
+    lambda tick: tick / 8
+)  # of a ball's radius: its surface and its centre are met often
 
 
 def _in_ball(centre: np.ndarray, radius: float, coordinates: list[float]) -> np.ndarray:
@@ -319,10 +321,9 @@ def _in_ball(centre: np.ndarray, radius: float, coordinates: list[float]) -> np.
     return centre + radius * x / max(1.0, _norm(x))
 
 
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-def test_no_constant_is_exceeded(kind: str, name: str, data: st.DataObject) -> None:
+def test_no_constant_is_exceeded(kind: str, data: st.DataObject) -> None:
     # kills: ‖x‖² for ½‖x‖², a missing 1/N, √2 dropped, σ' of the centre for its supremum over the ball
     f = THINGS[kind]()
     lam, w = point(f, data.draw(st.integers(0, 3)))
@@ -338,10 +339,11 @@ def test_no_constant_is_exceeded(kind: str, name: str, data: st.DataObject) -> N
         )
 
     a, b = drawn(), drawn()
-    measured, constant = _ratios(f, a, b)[name], getattr(bounds, name)
-    if constant:
-        target(measured / constant)
-    assert measured <= constant + _rounded(f, a, b, name)
+    for name, measured in _ratios(f, a, b).items():
+        constant = getattr(bounds, name)
+        if constant:
+            target(measured / constant, label=name)
+        assert measured <= constant + _rounded(f, a, b, name), name
     smallest = float(np.linalg.eigvalsh(f.hess_ww(*a).dense())[0])
     assert smallest >= bounds.hess_ww_min - _rounded(f, a, b, "hess_ww")
 
