@@ -23,6 +23,7 @@ from refimpl.datasets import load_cifar10, load_idx
 from refimpl.errors import (
     BackendUnavailable,
     BadInput,
+    Diverged,
     HypothesisViolated,
     NotCertified,
     NotConverged,
@@ -155,7 +156,7 @@ TABLE = [
     Row("no best step", lambda: _constants(degenerate.indefinite_hessian().problem, 1, 2),
         HypothesisViolated, "-1"),
     Row("a kink", lambda: _case("kink"), NotConverged, "‖r‖ = "),
-    Row("a descent that diverges", lambda: _descend(10.0), NotConverged, "NaN or infinite"),
+    Row("a descent that diverges", lambda: _descend(10.0), Diverged, "NaN or infinite"),
     # stages
     Row("the adjoint at a w that does not solve", lambda: adjoint(PROBLEM, PROBLEM.start(), SOLVED.w + 1e-8),
         NotConverged, r"‖r‖ = \d\.\d+e-0[78]"),

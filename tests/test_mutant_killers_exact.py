@@ -14,7 +14,7 @@ from refimpl import arrays
 from refimpl.arrays import Backend, to_numpy
 from refimpl.errors import NotCertified
 from refimpl.exact import certificate, enclose, solution_jacobian, solve_lower
-from refimpl.exact.certificate import BITS, _krawczyk, _require_positive
+from refimpl.exact.certificate import BITS, _krawczyk, require_positive
 from refimpl.exact.hypergradient import first_order_estimate
 from refimpl.exact.lower import LowerSolution, factorised, rounding_floor
 from refimpl.objective import Map, Objective
@@ -217,10 +217,10 @@ def test_definiteness_is_proved_for_every_matrix_in_the_balls(radius: float, pro
         B = arrays.backend("interval")
         a = B.asarray([[flint.arb(1, radius), 0], [0, flint.arb(1, radius)]])
         if proved:
-            _require_positive(B, a)
+            require_positive(B, a)
         else:
             with pytest.raises(NotCertified, match="definiteness"):
-                _require_positive(B, a)
+                require_positive(B, a)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ KINDS = (
     ["estimated", "bounded"],
     ["bounded"],
     [],
-    [],
+    ["bounded"],
     [],
     ["estimated"],
 )  # what each block says that it prints
