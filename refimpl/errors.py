@@ -31,7 +31,7 @@ class RefimplError(Exception):
     def __reduce__(
         self,
     ):  # exceptions with keyword-only fields do not pickle by default; workers send them back
-        return (_rebuild, (type(self), self.what, self.measured, self.required, self.advice))
+        return (_rebuild, (type(self), self.what, self.measured, self.required, self.advice), vars(self))
 
 
 def _rebuild(

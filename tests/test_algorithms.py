@@ -455,6 +455,7 @@ def test_divergence_keeps_what_was_computed():
             every=50,
         )
     done = caught.value.result
+    assert round_trip(caught.value).result.state.k == done.state.k
     assert done.state.k == done.times[-1] < 500
     assert np.isfinite(done.trajectory["lam"][0]).all()
 

@@ -35,8 +35,9 @@ from refimpl.exact import enclose, solution_jacobian
 from refimpl.exact.hypergradient import adjoint
 from refimpl.objective import descent_map
 from refimpl.problem import BilevelProblem
-from refimpl.solvers import GradientDescent
+from refimpl.solvers import BiGSAM, GradientDescent
 from refimpl.spaces import Indices, Product, expect
+from refimpl.spaces.space import generator
 from refimpl.zoo import degenerate, logistic, maps, quadratic, ridge, uppers, weighted_softmax
 from tests.backends import round_trip
 
@@ -157,6 +158,14 @@ TABLE = [
         HypothesisViolated, "-1"),
     Row("a kink", lambda: _case("kink"), NotConverged, "‖r‖ = "),
     Row("a descent that diverges", lambda: _descend(10.0), Diverged, "NaN or infinite"),
+    Row("a derivative through what diverges", lambda: _through(ri.approximate.reverse, 600), Diverged,
+        "NaN or infinite entries in the hypergradient"),
+    Row("the last of its steps", lambda: _through(ri.approximate.truncated, 600, last=400), Diverged,
+        "NaN or infinite entries in the hypergradient"),
+    Row("a truth value for BiG-SAM's weight", lambda: BiGSAM(3, s=0.1, t=0.1, alpha=True), BadInput, "True"),
+    Row("a negative penalty", lambda: ri.approximate.penalty(PROBLEM, PROBLEM.start(), gamma=-1.0),
+        BadInput, "-1.0"),
+    Row("a truth value for a seed", lambda: generator(True), BadInput, "True"),
     # stages
     Row("the adjoint at a w that does not solve", lambda: adjoint(PROBLEM, PROBLEM.start(), SOLVED.w + 1e-8),
         NotConverged, r"‖r‖ = \d\.\d+e-0[78]"),
@@ -240,6 +249,18 @@ def _case(label: str, name: str = "numpy") -> Any:
 
 def _constants(problem: Any, n: int, d: int) -> Any:
     return constants(problem, Region(np.ones(n), np.zeros(d)))
+
+
+def _through(mode, steps, **options):
+    """The iterates themselves stay finite: 3^600 is below the largest float, its square is not."""
+    q = quadratic.random(n=2, d=3, seed=0)
+    return mode(q, q.start(), lower=GradientDescent(steps, _long(q)), **options)
+
+
+def _long(problem):
+    """The step at which the largest eigenvalue L of the lower Hessian has 1 − step L = −3."""
+    H = problem.lower.hess_ww(problem.start(), np.zeros(3)).dense()
+    return 4 / float(np.linalg.eigvalsh(H)[-1])
 
 
 def _descend(step: float) -> Any:

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refimpl as ri
-from refimpl.arrays import backend
+from refimpl.arrays import Backend, backend
 from refimpl.errors import BadInput, HypothesisViolated, NotCertified, TooLarge
 from refimpl.exact import improved_hypergradient, solve_simple
 from refimpl.exact.chosen import proved_error
+from refimpl.objective import Objective
+from refimpl.operators import matrix
 from refimpl.zoo import overparametrised, quadratic
 from refimpl.zoo.quadratic import Quadratic
 from tests.rounding import EPS, exactly, squared_distance
@@ -58,6 +60,40 @@ def test_every_family_has_one_within_the_estimate(name):
     assert (proved.kind, estimated.kind) == ("bounded", "estimated")
     assert np.array_equal(proved.value, estimated.value)
     assert proved.bound <= estimated.bound
+
+
+@dataclasses.dataclass(frozen=True)
+class Quartic(Objective):
+    """½(λ⁴(w_1 + 1)² + w_2²)."""
+
+    backend: Backend = Backend()
+    n = 1
+    d = 2
+
+    def through(self):
+        return self.backend.eye(2)
+
+    def _weights(self, lam, w, power=4):
+        first = lam[..., :1] ** power
+        return self.backend.concat([first, 0 * first + 1]) + 0 * w
+
+    def value(self, lam, w):
+        moved = w + self.backend.asarray([1.0, 0.0])
+        return self.backend.dot(self._weights(lam, w) * moved, moved) / 2
+
+    def grad_w(self, lam, w):
+        return self._weights(lam, w) * (w + self.backend.asarray([1.0, 0.0]))
+
+    def grad_lam(self, lam, w):
+        return 2 * lam**3 * (w[..., :1] + 1) ** 2
+
+    def hess_ww(self, lam, w):
+        weights = self._weights(lam, w)
+        return matrix(self.backend, weights[..., None] * self.backend.eye(2))
+
+    def cross(self, lam, w):
+        first = 4 * lam**3 * (w[..., :1] + 1)
+        return matrix(self.backend, self.backend.concat([first, 0 * first])[..., None, :])
 
 
 def test_one_minimiser_needs_no_matrix():
@@ -193,3 +229,32 @@ def test_a_rank_in_doubt_has_no_finite_bound():
     lower_rank_known = quadratic.objective(ww=np.diag([1.0, small]), lw=[[-1.0, 0.0]])
     with pytest.raises(HypothesisViolated, match="floats do not see the rank"):
         solve_simple(ri.BilevelProblem(quadratic.objective(ww=np.eye(2), n=1), lower_rank_known), [0.5])
+
+
+def test_a_matrix_that_holds_at_one_lam_only_is_found_out():
+    """G = ½(λ⁴(w_1 + 1)² + w_2²) at λ = 0, as if it saw w_2 alone: beside λ it does not, by 1e-16 of exact balls."""
+    # kills: chosen/flatness-at-one-lam
+
+    class Here(Quartic):
+        def through(self):
+            return self.backend.asarray([[0.0, 1.0]])
+
+    upper = quadratic.objective(ww=np.eye(2), w1=[-1.0, -1.0], n=1)
+    with pytest.raises(NotCertified, match="not constant along the directions"):
+        improved_hypergradient(ri.BilevelProblem(upper, Here()), [0.0], certify="always")
+    honest = improved_hypergradient(ri.BilevelProblem(upper, Quartic()), [0.0])
+    assert honest.kind == "estimated"
+    assert "the rank changes here" in honest.why_not_bounded
+
+
+@pytest.mark.parametrize("rows", [[1.0, 0.0], [[1.0]]])
+def test_what_is_no_matrix_is_said(rows):
+    class Odd(Quartic):
+        def through(self):
+            return self.backend.asarray(rows)
+
+    upper = quadratic.objective(ww=np.eye(2), n=1)
+    assert (
+        "through() is no matrix"
+        in improved_hypergradient(ri.BilevelProblem(upper, Odd()), [1.0]).why_not_bounded
+    )

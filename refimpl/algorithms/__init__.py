@@ -1,44 +1,73 @@
 """Bilevel algorithms, one file each (author, year, method), on one protocol; and their exact analysis."""
 
-from refimpl.algorithms.arbel2021amigo import AmIGO as AmIGO
-from refimpl.algorithms.chen2021alset import ALSET as ALSET
-from refimpl.algorithms.chen2021alset_dagger import ALSETDagger as ALSETDagger
-from refimpl.algorithms.chen2022stable import STABLE as STABLE
-from refimpl.algorithms.exact import FixedLambda as FixedLambda
-from refimpl.algorithms.exact import Joint as Joint
-from refimpl.algorithms.exact import WholeState as WholeState
-from refimpl.algorithms.exact import fixed_lambda as fixed_lambda
-from refimpl.algorithms.exact import whole_state as whole_state
-from refimpl.algorithms.ghadimi2018bsa import BSA as BSA
-from refimpl.algorithms.ghadimi2018bsa import neumann_terms as neumann_terms
-from refimpl.algorithms.grazzi2023bsgm import BSGM as BSGM
-from refimpl.algorithms.grazzi2023bsgm import mean_square_mapping as mean_square_mapping
-from refimpl.algorithms.guo2021smb import SMB as SMB
-from refimpl.algorithms.guo2021stablevr import STABLEVR as STABLEVR
-from refimpl.algorithms.hong2020ttsa import TTSA as TTSA
-from refimpl.algorithms.huang2021sabiadam import SaBiAdam as SaBiAdam
-from refimpl.algorithms.huang2021vrsabiadam import VRSaBiAdam as VRSaBiAdam
-from refimpl.algorithms.ji2021stocbio import StocBiO as StocBiO
-from refimpl.algorithms.ji2021stocbio import hessian_batches as hessian_batches
-from refimpl.algorithms.khanduri2021sustain import SUSTAIN as SUSTAIN
-from refimpl.algorithms.li2020improved import Improved as Improved
-from refimpl.algorithms.li2020improved import ImprovedState as ImprovedState
-from refimpl.algorithms.li2022fsla import FSLA as FSLA
-from refimpl.algorithms.li2022fsla import FSLAState as FSLAState
-from refimpl.algorithms.mehra2019penalty import AugmentedLagrangianMethod as AugmentedLagrangianMethod
-from refimpl.algorithms.mehra2019penalty import Penalty as Penalty
-from refimpl.algorithms.protocol import AdjointState as AdjointState
-from refimpl.algorithms.protocol import Algorithm as Algorithm
-from refimpl.algorithms.protocol import Run as Run
-from refimpl.algorithms.protocol import State as State
-from refimpl.algorithms.protocol import projected as projected
-from refimpl.algorithms.protocol import run as run
-from refimpl.algorithms.ren2018l2rw import L2RW as L2RW
-from refimpl.algorithms.shu2019metaweightnet import MetaWeightNet as MetaWeightNet
-from refimpl.algorithms.storm import storm as storm
-from refimpl.algorithms.storm import storm_moments as storm_moments
-from refimpl.algorithms.table import table as table
-from refimpl.algorithms.yang2021mrbo import MRBO as MRBO
-from refimpl.algorithms.yang2021vrbo import VRBO as VRBO
-from refimpl.algorithms.yu2024dropout import DropoutFSLA as DropoutFSLA
-from refimpl.errors import Diverged as Diverged
+from refimpl.algorithms.arbel2021amigo import AmIGO
+from refimpl.algorithms.chen2021alset import ALSET
+from refimpl.algorithms.chen2021alset_dagger import ALSETDagger
+from refimpl.algorithms.chen2022stable import STABLE
+from refimpl.algorithms.exact import FixedLambda, Joint, WholeState, fixed_lambda, whole_state
+from refimpl.algorithms.ghadimi2018bsa import BSA, neumann_terms
+from refimpl.algorithms.grazzi2023bsgm import BSGM, mean_square_mapping
+from refimpl.algorithms.guo2021smb import SMB
+from refimpl.algorithms.guo2021stablevr import STABLEVR
+from refimpl.algorithms.hong2020ttsa import TTSA
+from refimpl.algorithms.huang2021sabiadam import SaBiAdam
+from refimpl.algorithms.huang2021vrsabiadam import VRSaBiAdam
+from refimpl.algorithms.ji2021stocbio import StocBiO, hessian_batches
+from refimpl.algorithms.khanduri2021sustain import SUSTAIN
+from refimpl.algorithms.li2020improved import Improved, ImprovedState
+from refimpl.algorithms.li2022fsla import FSLA, FSLAState
+from refimpl.algorithms.mehra2019penalty import AugmentedLagrangianMethod, Penalty
+from refimpl.algorithms.protocol import AdjointState, Algorithm, Run, State, projected, run
+from refimpl.algorithms.ren2018l2rw import L2RW
+from refimpl.algorithms.shu2019metaweightnet import MetaWeightNet
+from refimpl.algorithms.storm import storm, storm_moments
+from refimpl.algorithms.table import table
+from refimpl.algorithms.yang2021mrbo import MRBO
+from refimpl.algorithms.yang2021vrbo import VRBO
+from refimpl.algorithms.yu2024dropout import DropoutFSLA
+from refimpl.errors import Diverged
+
+__all__ = [
+    "ALSET",
+    "BSA",
+    "BSGM",
+    "FSLA",
+    "L2RW",
+    "MRBO",
+    "SMB",
+    "STABLE",
+    "STABLEVR",
+    "SUSTAIN",
+    "TTSA",
+    "VRBO",
+    "ALSETDagger",
+    "AdjointState",
+    "Algorithm",
+    "AmIGO",
+    "AugmentedLagrangianMethod",
+    "Diverged",
+    "DropoutFSLA",
+    "FSLAState",
+    "FixedLambda",
+    "Improved",
+    "ImprovedState",
+    "Joint",
+    "MetaWeightNet",
+    "Penalty",
+    "Run",
+    "SaBiAdam",
+    "State",
+    "StocBiO",
+    "VRSaBiAdam",
+    "WholeState",
+    "fixed_lambda",
+    "hessian_batches",
+    "mean_square_mapping",
+    "neumann_terms",
+    "projected",
+    "run",
+    "storm",
+    "storm_moments",
+    "table",
+    "whole_state",
+]

@@ -285,6 +285,7 @@ def penalty(
     The error falls like 1/γ, while v = −γ∇_wG magnifies the rounding of ∇_wG to about γ eps: of levels of the order of
     1 the best γ is about eps^(−1/2), 10⁸ in float64, and about half of the digits are right.
     """
+    require_positive(gamma, "gamma", "gamma = 1e4 is a start; the error falls like 1/gamma")
     return augmented_lagrangian(problem, lam, mu=gamma, steps=1, inner=inner, w0=w0, check=check)
 
 

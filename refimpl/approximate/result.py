@@ -15,6 +15,7 @@ from refimpl.errors import BadInput
 from refimpl.exact import Hypergradient
 from refimpl.objective import Map
 from refimpl.problem import Problem
+from refimpl.solvers.lower import require_finite
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ def finished(
     adjoint_residual: Array | None = None,
     curve: Array | None = None,
 ) -> Approximation:
-    """The result with its residuals, which cost no calls, not even where the caller counts ``problem``'s."""
+    """The result with its residuals, which cost no calls, not even where the caller counts ``problem``'s.
+
+    ``Diverged`` where the value is not finite: finite iterates may be too large for a derivative through them.
+    """
+    require_finite(problem.backend, value, "the hypergradient")
     problem = problem.with_level(uncounted(problem.level))
     return Approximation(
         value=value,

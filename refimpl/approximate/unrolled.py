@@ -83,12 +83,13 @@ def _backward(
     value = watched.upper.grad_lam(lam, w)
     values, begin = [value], start if last is None else None
     first = 1 if last is None else run.steps - last + 1
-    for k, state in zip(range(run.steps, first - 1, -1), reversed(states[:-1]), strict=True):
-        step = lower.map(watched, lam, w0, k)
-        value = value + step.d_lam(lam, state).T @ cotangent
-        if k > first or begin is not None:  # of use to an earlier term alone
-            cotangent = step.d_w(lam, state).T @ cotangent
-        values.append(value)
+    with overflow_allowed():
+        for k, state in zip(range(run.steps, first - 1, -1), reversed(states[:-1]), strict=True):
+            step = lower.map(watched, lam, w0, k)
+            value = value + step.d_lam(lam, state).T @ cotangent
+            if k > first or begin is not None:  # of use to an earlier term alone
+                cotangent = step.d_w(lam, state).T @ cotangent
+            values.append(value)
     if begin is not None:
         value = value + begin.d_lam(lam, 0 * w).T @ lower.lift_T(cotangent, problem)
         values[-1] = value

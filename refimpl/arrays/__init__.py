@@ -16,10 +16,7 @@ interval   object arrays of ``flint.arb`` balls                         enclosur
 ========== ============================================================ =========================
 """
 
-from refimpl.arrays.backend import Backend as Backend
-from refimpl.arrays.backend import backend as backend
-from refimpl.arrays.backend import to_numpy as to_numpy
-from refimpl.arrays.linalg import Factor as Factor
-from refimpl.arrays.linalg import factor as factor
-from refimpl.arrays.linalg import factor_spd as factor_spd
-from refimpl.arrays.linalg import solve_spd as solve_spd
+from refimpl.arrays.backend import Backend, backend, to_numpy
+from refimpl.arrays.linalg import Factor, factor, factor_spd, solve_spd
+
+__all__ = ["Backend", "Factor", "backend", "factor", "factor_spd", "solve_spd", "to_numpy"]

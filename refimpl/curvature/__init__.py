@@ -4,25 +4,43 @@ Matrices act on a network's parameters in C order; ``net.block(H, k, l)`` is the
 needs λ: objectives have n = 0, or take it as ``lam=``.
 """
 
-from refimpl.curvature.alignment import Alignment as Alignment
-from refimpl.curvature.alignment import alignment as alignment
-from refimpl.curvature.directions import EigenDirections as EigenDirections
-from refimpl.curvature.directions import eigen_directions as eigen_directions
-from refimpl.curvature.directions import embedded as embedded
-from refimpl.curvature.directions import filter_normalised as filter_normalised
-from refimpl.curvature.directions import network_filters as network_filters
-from refimpl.curvature.exploration import Exploration as Exploration
-from refimpl.curvature.exploration import stationary_from as stationary_from
-from refimpl.curvature.flatness import IntervalFlatness as IntervalFlatness
-from refimpl.curvature.flatness import interval_flatness as interval_flatness
-from refimpl.curvature.flatness import quadratic_width as quadratic_width
-from refimpl.curvature.hessian import hessian as hessian
-from refimpl.curvature.noise import noise as noise
-from refimpl.curvature.profiles import Profile as Profile
-from refimpl.curvature.profiles import Surface as Surface
-from refimpl.curvature.profiles import profile as profile
-from refimpl.curvature.profiles import surface as surface
-from refimpl.curvature.sampled import estimated_noise as estimated_noise
-from refimpl.curvature.sampled import gradient_data as gradient_data
-from refimpl.curvature.variance import along as along
-from refimpl.curvature.variance import projected_variance as projected_variance
+from refimpl.curvature.alignment import Alignment, alignment
+from refimpl.curvature.directions import (
+    EigenDirections,
+    eigen_directions,
+    embedded,
+    filter_normalised,
+    network_filters,
+)
+from refimpl.curvature.exploration import Exploration, stationary_from
+from refimpl.curvature.flatness import IntervalFlatness, interval_flatness, quadratic_width
+from refimpl.curvature.hessian import hessian
+from refimpl.curvature.noise import noise
+from refimpl.curvature.profiles import Profile, Surface, profile, surface
+from refimpl.curvature.sampled import estimated_noise, gradient_data
+from refimpl.curvature.variance import along, projected_variance
+
+__all__ = [
+    "Alignment",
+    "EigenDirections",
+    "Exploration",
+    "IntervalFlatness",
+    "Profile",
+    "Surface",
+    "alignment",
+    "along",
+    "eigen_directions",
+    "embedded",
+    "estimated_noise",
+    "filter_normalised",
+    "gradient_data",
+    "hessian",
+    "interval_flatness",
+    "network_filters",
+    "noise",
+    "profile",
+    "projected_variance",
+    "quadratic_width",
+    "stationary_from",
+    "surface",
+]

@@ -24,9 +24,9 @@ from typing import Any
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.arrays.balls import upper_norm
-from refimpl.errors import NotCertified, TooLarge
+from refimpl.errors import BadInput, NotCertified, TooLarge
 from refimpl.exact.certificate import BITS, LIMIT, balls_of, enclose, require_positive
-from refimpl.exact.simple import SimpleSolution, exact_bases
+from refimpl.exact.simple import SimpleSolution, exact_bases, neighbours
 from refimpl.objective import Objective
 from refimpl.operators import Operator, matrix
 from refimpl.problem import BilevelProblem, Problem
@@ -90,7 +90,8 @@ def proved_error(problem: BilevelProblem, lam: Array, found: SimpleSolution, val
     true = enclose(chosen, lam, found.w)
     with balls_of(chosen, BITS) as balls:
         B = balls.backend
-        _require_flat(balls, B.asarray(lam), true.w)
+        for point in (lam, *neighbours(problem, lam)):
+            _require_flat(balls, B.asarray(point), true.w)
         for block in balls.curvatures(B.asarray(lam), true.w):
             if block.size:
                 require_positive(B, block)
@@ -114,14 +115,22 @@ def _chosen(problem: BilevelProblem, rank: int) -> Chosen:
             required=f"d <= {LIMIT}",
             advice="the first-order estimate (kind 'estimated') has no such limit",
         )
-    if problem.lower.through() is not None:
+    rows = problem.lower.through()
+    if rows is not None and (rows.ndim != 2 or rows.shape[-1] != d):
+        raise BadInput(
+            "through() is no matrix",
+            measured=f"shape {tuple(rows.shape)}",
+            required=f"(m, d) with d = {d}",
+            advice="one row for each linear form of w that G sees, at every λ",
+        )
+    if rows is not None:
         exact = problem.lower.to("rational")
         normal, flat = exact_bases(exact.backend, exact.through())
     else:  # all of w is seen, as far as is known
         normal, flat = B.eye(d), B.zeros((d, 0))
     if normal.shape[-1] == rank:
         return Chosen(problem.upper, problem.lower, normal, flat, problem.domain)
-    if problem.lower.through() is None:
+    if rows is None:
         raise NotCertified(
             "no enclosure is made of a lower level that may be flat along directions which it does not tell",
             measured=f"rank {rank} of {d}; {type(problem.lower).__name__}.through() is None",
@@ -132,13 +141,15 @@ def _chosen(problem: BilevelProblem, rank: int) -> Chosen:
         "the rank counted in floats is not the exact one",
         measured=f"{rank} singular values above rounding",
         required=f"{normal.shape[-1]}, the rank of the matrix through which G sees w",
-        advice="its entries were rounded, or its singular values are too small for floats: round the data to fewer "
-        "bits before they are multiplied, or rescale the columns",
+        advice="through() lacks rows by which w enters"
+        if rank > normal.shape[-1]
+        else "its entries were rounded, or its singular values are too small for floats: round the data to fewer "
+        "bits before they are multiplied, or rescale the columns; or the rank changes here",
     )
 
 
 def _require_flat(balls: Chosen, lam: Array, w: Array) -> None:
-    """∇_wG is the same at w and beside it along N, as it must be where G sees Xw alone: necessary only."""
+    """∇_wG is the same at w and beside it along N, as it must be where G sees Xw alone, at any λ: necessary only."""
     B, N = balls.backend, balls.flat
     beside = w + B.sum(N)
     change = balls.lower.grad_w(lam, beside) - balls.lower.grad_w(lam, w)

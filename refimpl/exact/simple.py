@@ -59,8 +59,8 @@ def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> Sim
 
     From ``start`` (the origin), twice: the second time near the solution, with H there. One λ at a time: the ranks of
     several may differ, and leading axes are refused. Cost: three eigendecompositions of H (d³), two at each pair of λ's
-    neighbours, the Newton steps, and 2 d gradients around w. Raises ``NotConverged``, and ``HypothesisViolated``, with
-    the singular values measured, where
+    neighbours, the Newton steps, and 2 d gradients around w. Raises ``NotConverged``, as also where G has no minimiser
+    and its slope's rounding falls with it, and ``HypothesisViolated``, with the singular values measured, where
 
     - the rank of H is higher at a neighbour λ ± δ s, projected onto λ's set, δ = eps^(1/4) (1 + max|λ|): w_λ need not
       be continuous there (in floats a singular value of order δ⁴ is none);
@@ -233,11 +233,12 @@ def _minimised(f: Objective, lam: Array, w: Array, columns: Array) -> Array:
         "Newton's method does not solve the simple bilevel problem",
         measured=f"gradient {norm(r):.3e} after {STEPS} steps",
         required=f"<= {float(floor):.3e}, its rounding floor",
-        advice="start nearer; slow convergence means that the curvature vanishes where the minimum is",
+        advice="start nearer; slow convergence means that the curvature vanishes where the minimum is, or that "
+        "there is none, as of exp(w)",
     )
 
 
-def _neighbours(problem: BilevelProblem, lam: Array) -> Iterator[Array]:
+def neighbours(problem: BilevelProblem, lam: Array) -> Iterator[Array]:
     """λ ± δ s projected onto λ's set, δ = eps^(1/4) (1 + max|λ|), s_i = ½(x_i + sign x_i) for x_i = sin i, and cos i.
 
     On patterns of signs a form such as λ_1 − λ_2 − λ_3 + λ_4 may be 0 throughout; no linear form with rational
@@ -281,7 +282,7 @@ def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolutio
     require_smooth(problem, lam, w)
     _require_attained("G(λ, ·)", problem.lower, lam, w, found.normal, lower)
     _require_attained("F(λ, ·) along the minimisers of G", problem.upper, lam, w, found.flat, upper)
-    for near in _neighbours(problem, lam):
+    for near in neighbours(problem, lam):
         normal, _, singular = _bases(B, problem.lower.hess_ww(near, w).dense())
         if normal.shape[-1] > found.rank:  # a lower one is another λ's affair: near λ no rank is lower
             raise HypothesisViolated(

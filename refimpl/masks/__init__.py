@@ -12,7 +12,13 @@ has a(0) = 0, for masks 0 or 1/p where also a(cz) = c a(z) for c >= 0 (linear, R
 masks a ridge on w.
 """
 
-from refimpl.masks.dropout import MAX_MASKS as MAX_MASKS
-from refimpl.masks.dropout import Dropout as Dropout
-from refimpl.masks.make import dropout as dropout
-from refimpl.masks.masked import Masked as Masked
+from refimpl.masks.dropout import MAX_MASKS, Dropout
+from refimpl.masks.make import dropout
+from refimpl.masks.masked import Masked
+
+__all__ = [
+    "MAX_MASKS",
+    "Dropout",
+    "Masked",
+    "dropout",
+]

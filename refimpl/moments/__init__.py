@@ -6,21 +6,31 @@ since s is independent of z. The second line is linear in S and contains the fir
 Nothing is sampled or truncated: results are exact up to rounding, and over the rationals without it.
 """
 
-from refimpl.moments.averaged import AffineDraw as AffineDraw
-from refimpl.moments.averaged import affine_draw as affine_draw
-from refimpl.moments.averaged import averaged as averaged
-from refimpl.moments.averaged import mixture as mixture
-from refimpl.moments.evolve import curve as curve
-from refimpl.moments.evolve import mean_and_second as mean_and_second
-from refimpl.moments.evolve import mean_square_curve as mean_square_curve
-from refimpl.moments.paths import Paths as Paths
-from refimpl.moments.paths import paths as paths
-from refimpl.moments.schedules import Relaxed as Relaxed
-from refimpl.moments.schedules import Schedule as Schedule
-from refimpl.moments.state import Moments as Moments
-from refimpl.moments.stationary import Stationary as Stationary
-from refimpl.moments.stationary import spectral_radius as spectral_radius
-from refimpl.moments.stationary import stationary as stationary
-from refimpl.moments.step import AffineStep as AffineStep
-from refimpl.moments.step import PackedStep as PackedStep
-from refimpl.moments.step import affine_step as affine_step
+from refimpl.moments.averaged import AffineDraw, affine_draw, averaged, mixture
+from refimpl.moments.evolve import curve, mean_and_second, mean_square_curve
+from refimpl.moments.paths import Paths, paths
+from refimpl.moments.schedules import Relaxed, Schedule
+from refimpl.moments.state import Moments
+from refimpl.moments.stationary import Stationary, spectral_radius, stationary
+from refimpl.moments.step import AffineStep, PackedStep, affine_step
+
+__all__ = [
+    "AffineDraw",
+    "AffineStep",
+    "Moments",
+    "PackedStep",
+    "Paths",
+    "Relaxed",
+    "Schedule",
+    "Stationary",
+    "affine_draw",
+    "affine_step",
+    "averaged",
+    "curve",
+    "mean_and_second",
+    "mean_square_curve",
+    "mixture",
+    "paths",
+    "spectral_radius",
+    "stationary",
+]

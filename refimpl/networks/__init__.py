@@ -3,16 +3,27 @@
 Convolutional, residual and transformer networks are in ``traced``: their derivatives are autograd's.
 """
 
-from refimpl.networks import traced as traced
-from refimpl.networks.activations import ACTIVATIONS as ACTIVATIONS
-from refimpl.networks.activations import Activation as Activation
-from refimpl.networks.last_layer import LastLayerDropout as LastLayerDropout
-from refimpl.networks.mlp import MLP as MLP
-from refimpl.networks.objective import NetworkLoss as NetworkLoss
-from refimpl.networks.objective import loss as loss
-from refimpl.networks.one_hidden import ExpectedLoss as ExpectedLoss
-from refimpl.networks.one_hidden import expected_one_hidden as expected_one_hidden
-from refimpl.networks.shared import SharedLoss as SharedLoss
-from refimpl.networks.shared import shared as shared
-from refimpl.networks.symmetries import permute as permute
-from refimpl.networks.symmetries import rescale as rescale
+from refimpl.networks import traced
+from refimpl.networks.activations import ACTIVATIONS, Activation
+from refimpl.networks.last_layer import LastLayerDropout
+from refimpl.networks.mlp import MLP
+from refimpl.networks.objective import NetworkLoss, loss
+from refimpl.networks.one_hidden import ExpectedLoss, expected_one_hidden
+from refimpl.networks.shared import SharedLoss, shared
+from refimpl.networks.symmetries import permute, rescale
+
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "Activation",
+    "ExpectedLoss",
+    "LastLayerDropout",
+    "NetworkLoss",
+    "SharedLoss",
+    "expected_one_hidden",
+    "loss",
+    "permute",
+    "rescale",
+    "shared",
+    "traced",
+]

@@ -6,11 +6,19 @@ so P_Λ(P_Λ(x)) = P_Λ(x) exactly. Over the rationals boxes are exact, balls wh
 norm takes floats only. The interval backend's balls are accepted, and projected, where they are proved inside.
 """
 
-from refimpl.sets.ball_in_box import BallInBox as BallInBox
-from refimpl.sets.base import ConvexSet as ConvexSet
-from refimpl.sets.mapping import gradient_mapping as gradient_mapping
-from refimpl.sets.products import Blocks as Blocks
-from refimpl.sets.products import Rows as Rows
-from refimpl.sets.simple import Ball as Ball
-from refimpl.sets.simple import Box as Box
-from refimpl.sets.simple import SpectralBall as SpectralBall
+from refimpl.sets.ball_in_box import BallInBox
+from refimpl.sets.base import ConvexSet
+from refimpl.sets.mapping import gradient_mapping
+from refimpl.sets.products import Blocks, Rows
+from refimpl.sets.simple import Ball, Box, SpectralBall
+
+__all__ = [
+    "Ball",
+    "BallInBox",
+    "Blocks",
+    "Box",
+    "ConvexSet",
+    "Rows",
+    "SpectralBall",
+    "gradient_mapping",
+]

@@ -8,6 +8,7 @@ from typing import Any
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import as_number
 from refimpl.errors import BadInput
 from refimpl.objective import Map, Objective
 from refimpl.operators import Operator, identity
@@ -130,10 +131,7 @@ class BiGSAM(Iteration):
 
 
 def _within(value: Any, most: Any) -> bool:
-    try:
-        return bool(0 <= value <= most)
-    except (TypeError, ValueError):  # a string; an array
-        return False
+    return bool(0 <= as_number(value) <= most)
 
 
 def _require_weight(value: Any, name: str) -> None:

@@ -19,7 +19,7 @@ from refimpl.errors import BadInput
 def generator(rng: Any) -> np.random.Generator:
     """The generator, or that of a seed; ``BadInput`` for what is neither, None too: the system would draw a seed."""
     try:
-        if rng is not None:
+        if rng is not None and not isinstance(rng, bool):
             return np.random.default_rng(rng)
     except (TypeError, ValueError):
         pass

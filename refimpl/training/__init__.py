@@ -4,18 +4,29 @@ Deterministic, or random in the ways that are to be compared: masks (shared by t
 minibatches, Gaussian noise of a given covariance, isotropic noise of a given trace.
 """
 
-from refimpl.errors import Diverged as Diverged
-from refimpl.training.descent import GradientDescent as GradientDescent
-from refimpl.training.draws import Draws as Draws
-from refimpl.training.kingma2015adam import Adam as Adam
-from refimpl.training.kingma2015adam import AdamState as AdamState
-from refimpl.training.nesterov1983momentum import Nesterov as Nesterov
-from refimpl.training.nesterov1983momentum import NesterovState as NesterovState
-from refimpl.training.noise import Gaussian as Gaussian
-from refimpl.training.noise import Isotropic as Isotropic
-from refimpl.training.noise import Noise as Noise
-from refimpl.training.noise import gaussian as gaussian
-from refimpl.training.optimiser import Optimiser as Optimiser
-from refimpl.training.optimiser import State as State
-from refimpl.training.run import Run as Run
-from refimpl.training.run import train as train
+from refimpl.errors import Diverged
+from refimpl.training.descent import GradientDescent
+from refimpl.training.draws import Draws
+from refimpl.training.kingma2015adam import Adam, AdamState
+from refimpl.training.nesterov1983momentum import Nesterov, NesterovState
+from refimpl.training.noise import Gaussian, Isotropic, Noise, gaussian
+from refimpl.training.optimiser import Optimiser, State
+from refimpl.training.run import Run, train
+
+__all__ = [
+    "Adam",
+    "AdamState",
+    "Diverged",
+    "Draws",
+    "Gaussian",
+    "GradientDescent",
+    "Isotropic",
+    "Nesterov",
+    "NesterovState",
+    "Noise",
+    "Optimiser",
+    "Run",
+    "State",
+    "gaussian",
+    "train",
+]
