@@ -17,7 +17,7 @@ from refimpl.exact import improved_hypergradient, solve_simple
 from refimpl.exact.chosen import proved_error
 from refimpl.objective import Objective
 from refimpl.operators import matrix
-from refimpl.zoo import overparametrised, quadratic
+from refimpl.zoo import overparametrised, quadratic, weighted_softmax
 from refimpl.zoo.quadratic import Quadratic
 from tests.rounding import EPS, exactly, squared_distance
 from tests.test_overparametrised import FAMILIES, every_family
@@ -134,6 +134,41 @@ def test_a_wrong_matrix_is_found_out():
         improved_hypergradient(problem, [0.3], certify="always")
 
 
+@pytest.mark.parametrize(
+    "slope",
+    [
+        {"w1": [0, 2.0**-60]},
+        {"lw": [[1.0, 2.0**-60]]},
+        {"lw": [[1.0, 2.0**-60]], "w1": [0, -(2.0**-61)]},  # 0 at λ = 1/2, not beside it
+    ],
+)
+def test_a_slope_along_what_is_called_flat_is_found_out(slope):
+    """Below rounding, so that floats see none; but G is not bounded below. A family's own rows tell."""
+    # kills: chosen/slope-unchecked, chosen/cross-slope-unchecked, chosen/quadratic-without-w1, and -lw
+
+    class Wrong(Quadratic):
+        def through(self):
+            return self.backend.asarray([[1.0, 0.0]])
+
+    level = quadratic.objective(ww=np.diag([1.0, 0.0]), **{"lw": [[1.0, 0.0]], **slope})
+    upper = quadratic.objective(ww=np.eye(2), n=1)
+    with pytest.raises(NotCertified, match="not constant along the directions"):
+        improved_hypergradient(ri.BilevelProblem(upper, _as(Wrong, level)), [0.5], certify="always")
+    with pytest.raises(NotCertified, match="not the exact one"):
+        improved_hypergradient(ri.BilevelProblem(upper, level), [0.5], certify="always")
+
+
+@given(st.integers(2, 12), st.floats(2.0**-20, 0.99))
+def test_smoothed_labels_sum_to_one_exactly(classes, smoothing):
+    """Else ∇_wG has a part along the equal shifts of all classes, and G no minimiser."""
+    # kills: chosen/labels-that-sum-to-about-one
+    data = np.eye(2), np.array([0, 1])
+    task = weighted_softmax.problem(
+        *data, *data, classes=classes, reg=0, singular=True, reg_upper=1.0, smoothing=smoothing
+    )
+    assert [sum(map(Q, column)) for column in task.lower.y.T.tolist()] == [1, 1]
+
+
 @pytest.mark.parametrize("which", ["lower", "upper"])
 def test_a_saddle_is_no_minimiser_though_it_is_the_only_solution(which):
     """RᵀHR or NᵀQN indefinite: r = 0 has one solution, and it is not w_λ."""
@@ -195,6 +230,34 @@ def test_a_level_without_a_minimiser_is_refused(scale):
     problem = bilevel(lambda lam, w: scale * np_.exp(w[0] - lam[0]) + (w[1] - lam[0]) ** 2 / 2)
     with pytest.raises(HypothesisViolated, match="no minimiser of G"):
         solve_simple(problem, [0.5])
+
+
+def test_an_upper_level_without_a_minimiser_is_refused():
+    """F = exp(w_2) falls for ever along what G leaves free."""
+    # kills: simple/attained-of-G-alone
+    np_ = pytest.importorskip("autograd.numpy")
+    upper = ri.from_function(lambda lam, w: np_.exp(w[1] - lam[0]) + w[0] ** 2, n=1, d=2)
+    lower = quadratic.objective(ww=np.diag([1.0, 0.0]), lw=[[-1.0, 0.0]])
+    with pytest.raises(HypothesisViolated, match="no minimiser of F"):
+        solve_simple(ri.BilevelProblem(upper, lower), [0.5])
+
+
+def test_a_slope_below_rounding_attains_nothing():
+    """exp(−w_1) + 10⁻¹⁷w_1 has its minimum at 39, out of the floats' sight: the slope points outward by rounding."""
+    # kills: simple/attained-by-rounding
+    np_ = pytest.importorskip("autograd.numpy")
+    problem = bilevel(lambda lam, w: np_.exp(-w[0]) + 1e-17 * w[0] + (w[1] - lam[0]) ** 2 / 2)
+    with pytest.raises(HypothesisViolated, match="no minimiser of G"):
+        solve_simple(problem, [0.5])
+
+
+def test_softmax_with_a_ridge_sees_all_of_w():
+    # kills: chosen/softmax-without-its-ridge
+    data = np.array([[1, 0], [0, 1], [1, 1]]), np.array([0, 1, 1])
+    task = weighted_softmax.problem(*data, *data, classes=2, reg=0.5)
+    found = improved_hypergradient(task, task.start(), certify="always")
+    ordinary = ri.exact_hypergradient(task, task.start())
+    assert np.linalg.norm(found.value - ordinary.value) <= found.bound + ordinary.bound
 
 
 def test_separated_data_have_no_solution():

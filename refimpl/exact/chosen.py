@@ -149,14 +149,17 @@ def _chosen(problem: BilevelProblem, rank: int) -> Chosen:
 
 
 def _require_flat(balls: Chosen, lam: Array, w: Array) -> None:
-    """∇_wG is the same at w and beside it along N, as it must be where G sees Xw alone, at any λ: necessary only."""
+    """Nᵀ∇_wG = 0, ∇²_λwG N = 0, ∇_wG the same beside w along N, as where G sees Xw alone, at any λ: necessary only."""
     B, N = balls.backend, balls.flat
-    beside = w + B.sum(N)
-    change = balls.lower.grad_w(lam, beside) - balls.lower.grad_w(lam, w)
-    if not all(e.contains(0) for e in change):
+    slope = balls.lower.grad_w(lam, w)
+    change = balls.lower.grad_w(lam, w + B.sum(N)) - slope
+    along = B.rmatvec(N, slope)
+    crossed = balls.lower.cross(lam, w).dense() @ N
+    if not all(e.contains(0) for e in (*change, *along, *crossed.ravel())):
         raise NotCertified(
             "G is not constant along the directions that it calls flat",
-            measured=f"∇_wG changes by {upper_norm(change):.3e} along their sum",
+            measured=f"a slope of {upper_norm(along):.3e}, which changes by {upper_norm(change):.3e} along their sum, "
+            f"and by {upper_norm(crossed):.3e} with λ",
             required="0",
             advice="through() must return every row by which w enters, at every λ",
         )

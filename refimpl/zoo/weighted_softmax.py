@@ -122,7 +122,9 @@ def problem(
     X_val, y_val = samples(X_val, y_val, "validation")
     require_same_features(X, X_val)
     n, of_samples = len(X), SampleWeights(weights)
-    labels = (1 - smoothing) * one_hot(y, classes) + smoothing / classes
+    hot = one_hot(y, classes)
+    share = np.rint(smoothing / classes * 2**53) / 2**53  # on this grid a label sums to 1 without rounding
+    labels = (1 - classes * share) * hot + share
     upper = SoftmaxLoss(X_val, one_hot(y_val, classes), float(reg_upper), n)
     lower = WeightedSoftmax(X, labels, float(reg), n, weights=of_samples)
     inside = domain(of_samples, zero=not singular)
