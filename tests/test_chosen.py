@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import refimpl as ri
 from refimpl.arrays import Backend, backend
+from refimpl.combined import Combined
 from refimpl.errors import BadInput, HypothesisViolated, NotCertified, TooLarge
 from refimpl.exact import improved_hypergradient, solve_simple
 from refimpl.exact.chosen import proved_error
@@ -258,6 +259,28 @@ def test_softmax_with_a_ridge_sees_all_of_w():
     found = improved_hypergradient(task, task.start(), certify="always")
     ordinary = ri.exact_hypergradient(task, task.start())
     assert np.linalg.norm(found.value - ordinary.value) <= found.bound + ordinary.bound
+
+
+@pytest.mark.parametrize("fall", ["exp", "hyperbola"])
+def test_what_is_flat_far_out_alone_has_no_affine_set_of_minimisers(fall):
+    """exp(−w_1) is 0 in floats where F would like to be, at 10⁶; √(1 + w_1²) − w_1 has lost its curvature there."""
+    # kills: simple/flatness-not-looked-at
+    np_ = pytest.importorskip("autograd.numpy")
+    falls = {"exp": lambda x: np_.exp(-x), "hyperbola": lambda x: np_.sqrt(1 + x**2) - x}
+    level = bilevel(lambda lam, w: falls[fall](w[0]) + (w[1] - lam[0]) ** 2 / 2).lower
+    problem = ri.BilevelProblem(quadratic.objective(ww=np.eye(2), w1=[-1e6, 0], n=1), level)
+    with pytest.raises(HypothesisViolated, match="no affine set"):
+        solve_simple(problem, [0.5], start=[1e6, 0.0])
+
+
+@every_family
+def test_a_level_that_tells_no_matrix_is_answered_all_the_same(name):
+    problem = FAMILIES[name]()
+    lam, lower = near_the_start(problem), problem.lower
+    silent = Combined(1, lower, 0, lower)
+    assert silent.through() is None
+    found = improved_hypergradient(ri.BilevelProblem(problem.upper, silent, problem.domain), lam)
+    assert (found.kind, found.solution.rank < problem.d) == ("estimated", True)
 
 
 def test_separated_data_have_no_solution():

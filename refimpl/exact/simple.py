@@ -64,7 +64,8 @@ def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> Sim
 
     - the rank of H is higher at a neighbour λ ± δ s, projected onto λ's set, δ = eps^(1/4) (1 + max|λ|): w_λ need not
       be continuous there (in floats a singular value of order δ⁴ is none);
-    - ∇_wG cannot be made 0: G(λ, ·) is not bounded below, or its minimisers are no affine set;
+    - ∇_wG cannot be made 0: G(λ, ·) is not bounded below, or its minimisers are no affine set; or it has a slope along
+      N elsewhere (asked at 2 (d − rank) points, where G does not say through which matrix it sees w);
     - G, or F along the minimisers, does not rise on both sides of w along an eigenvector of its Hessian, as far as the
       slope's rounding reaches: it may have no minimiser, as exp(w) or the logistic loss of data that a plane separates
       (measured, not proved, in these directions; a certificate proves that w_λ exists);
@@ -280,6 +281,7 @@ def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolutio
             "no affine set",
         )
     require_smooth(problem, lam, w)
+    _require_flat(problem, lam, found, lower)
     _require_attained("G(λ, ·)", problem.lower, lam, w, found.normal, lower)
     _require_attained("F(λ, ·) along the minimisers of G", problem.upper, lam, w, found.flat, upper)
     for near in neighbours(problem, lam):
@@ -291,6 +293,32 @@ def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolutio
                 required="a constant rank near λ",
                 advice="w_λ may jump here, and has no derivative: move λ, or add a ridge (Tikhonov) and let it vanish",
             )
+
+
+def _require_flat(problem: BilevelProblem, lam: Array, found: SimpleSolution, floor: float) -> None:
+    """G(λ, ·) has no slope along N at w ± (1 + ‖w‖) u either, for every column u of N.
+
+    A convex function that is constant along a line is so along its parallels: where w + span N are minimisers, Nᵀ∇_wG
+    is 0 everywhere. exp(−w) far out is flat in floats, too, and has no minimiser. What rounding makes of 0 there: the
+    floor, and N turned by it, times the gradient's growth along the way.
+    """
+    B, w, N = problem.backend, found.w, found.flat
+    if B.exact or not N.shape[-1] or problem.lower.through() is not None:
+        return
+    reach = 1 + norm(w)
+    ways = B.concat([B.mT(N), -B.mT(N)], axis=-2)
+    with overflow_allowed():
+        slopes = to_numpy(problem.lower.grad_w(lam, w + reach * ways) @ N)
+    size = float(found.singular[0])
+    allowed = floor + (turned(B, found) + len(found.singular) * B.eps) * size * reach
+    if np.abs(slopes).max() > allowed:
+        raise HypothesisViolated(
+            "the minimisers of G(λ, ·) are no affine set",
+            measured=f"its Hessian is 0 along {N.shape[-1]} directions at the point found; {reach:.3g} from it on one "
+            f"of them the slope is {np.abs(slopes).max():.3g}",
+            required=f"<= {allowed:.3g}, its rounding",
+            advice="it may have none, as exp(w) has none, or a flat piece with an end; add a ridge",
+        )
 
 
 def _require_attained(name: str, f: Objective, lam: Array, w: Array, columns: Array, floor: float) -> None:
