@@ -248,3 +248,10 @@ def test_the_vocabulary_is_differentiable_in_two_ways(name):
     complex_step = np.array([np.imag(f(backend(), x + 1j * step * e)) / step for e in np.eye(4)])
     assert np.any(reverse != 0)
     assert_rounded(reverse, complex_step, terms=np.abs(complex_step).sum() + 40, count=16)
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.array(True), np.timedelta64(3, "s"), np.complex64(1)])
+def test_what_is_no_number_is_none_in_an_array_either(value):
+    assert math.isnan(as_number(value))
+    with pytest.raises(BadInput, match="alpha is out of range"):
+        ri.solvers.BiGSAM(3, s=0.5, t=0.5, alpha=value)

@@ -6,8 +6,6 @@ import math
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
 from refimpl.arrays.backend import to_numpy
 from refimpl.errors import BadInput
 
@@ -20,8 +18,8 @@ def as_number(x: Any) -> Any:
     >>> as_number(Fraction(1, 3)), as_number(2), as_number("2")
     (Fraction(1, 3), Fraction(2, 1), nan)
     """
-    if isinstance(x, bool | np.bool_ | str | bytes):
-        return math.nan
+    if isinstance(x, bool | str | bytes) or getattr(getattr(x, "dtype", None), "kind", "f") in "bcmM":
+        return math.nan  # arrays of no axes too
     if hasattr(x, "numerator"):  # int, Fraction, NumPy's whole numbers, fmpz, fmpq
         return Fraction(int(x.numerator), int(x.denominator))
     if isinstance(x, float) or hasattr(x, "mid"):
