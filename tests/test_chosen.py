@@ -145,7 +145,7 @@ def test_a_wrong_matrix_is_found_out():
 )
 def test_a_slope_along_what_is_called_flat_is_found_out(slope):
     """Below rounding, so that floats see none; but G is not bounded below. A family's own rows tell."""
-    # kills: chosen/slope-unchecked, chosen/cross-slope-unchecked, chosen/quadratic-without-w1, and -lw
+    # kills: chosen/slope-unchecked, chosen/quadratic-without-w1, and -lw
 
     class Wrong(Quadratic):
         def through(self):

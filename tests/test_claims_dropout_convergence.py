@@ -263,7 +263,7 @@ def test_derivatives_of_the_bent_objective(lam, w, k):
 
 # -- rates -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("randomness", "reading"), list(it.product(("shared", "fresh-cross"), ("new", "old")))
+    ("randomness", "reading"), list(it.product(("shared", "fresh", "fresh-cross"), ("new", "old")))
 )
 def test_the_interpolated_moments_are_the_exact_ones(randomness, reading):
     # kills: a polynomial of too low a degree, step sizes off by one, the first iteration treated as a later one

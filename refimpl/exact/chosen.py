@@ -149,17 +149,15 @@ def _chosen(problem: BilevelProblem, rank: int) -> Chosen:
 
 
 def _require_flat(balls: Chosen, lam: Array, w: Array) -> None:
-    """Nᵀ∇_wG = 0, ∇²_λwG N = 0, ∇_wG the same beside w along N, as where G sees Xw alone, at any λ: necessary only."""
+    """Nᵀ∇_wG = 0, and ∇_wG the same beside w along N, as where G sees Xw alone, at any λ: necessary only."""
     B, N = balls.backend, balls.flat
     slope = balls.lower.grad_w(lam, w)
     change = balls.lower.grad_w(lam, w + B.sum(N)) - slope
     along = B.rmatvec(N, slope)
-    crossed = balls.lower.cross(lam, w).dense() @ N
-    if not all(e.contains(0) for e in (*change, *along, *crossed.ravel())):
+    if not all(e.contains(0) for e in (*change, *along)):
         raise NotCertified(
             "G is not constant along the directions that it calls flat",
-            measured=f"a slope of {upper_norm(along):.3e}, which changes by {upper_norm(change):.3e} along their sum, "
-            f"and by {upper_norm(crossed):.3e} with λ",
+            measured=f"a slope of {upper_norm(along):.3e}, which changes by {upper_norm(change):.3e} along their sum",
             required="0",
             advice="through() must return every row by which w enters, at every λ",
         )

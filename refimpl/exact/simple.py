@@ -340,17 +340,15 @@ def _require_attained(name: str, f: Objective, lam: Array, w: Array, columns: Ar
             B.dot(f.grad_w(lam, w + side * reach[..., None] * along), along) for side in (1.0, -1.0)
         )
     outward = B.where(rise < -fall, rise, -fall)
-    hidden = floor / 10 + f.d * B.eps * float(np.linalg.norm(to_numpy(H), 2)) * reach
+    hidden = floor / 10
     rises = to_numpy((curvature > 0) & (outward > hidden))
     if not rises.all():
-        c, r, o, h = (
-            float(to_numpy(x)[np.flatnonzero(~rises)[0]]) for x in (curvature, reach, outward, hidden)
-        )
+        c, r, o = (float(to_numpy(x)[np.flatnonzero(~rises)[0]]) for x in (curvature, reach, outward))
         raise HypothesisViolated(
             f"no minimiser of {name} is told from rounding",
             measured=f"slope {slope:.3g} and curvature {c:.3g} at the point found; at {r:.3g} from it along an "
             f"eigenvector of the Hessian the slope points outward by {o:.3g}",
-            required=f"> {h:.3g}, its rounding",
+            required=f"> {hidden:.3g}, its rounding",
             advice="it may have none, as exp(w), or the logistic loss of data that a plane separates, has none: smooth "
             "certain labels, add a ridge, or bring the curvature well above rounding",
         )

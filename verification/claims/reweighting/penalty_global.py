@@ -131,8 +131,9 @@ CLAIMS = (
         corrected=Correction(
             tex=r"$\|v_\gamma - v^*\| \le 2\|\nabla_vf(v^*)\|/(\gamma m^2)$, and no constant below 2 will do",
             measure=far(2),
-            proof="See @level-set. The constant is approached as $\\kappa, j, k \\to \\infty$: behind a high hill with "
-            "a steep far side lies $(1, 0)$, and $p > \\frac12$ makes it worth while.",
+            proof="See @level-set, which tests it: here the left side is a radius below 1. The constant is approached "
+            "as $\\kappa, j, k \\to \\infty$: behind a high hill with a steep far side lies $(1, 0)$, and $p > "
+            "\\frac12$ makes it worth while.",
         ),
         grade="proved",
         budget=Budget(quick=20, full=400),
