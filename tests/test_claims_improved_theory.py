@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from flint import fmpq
 
 import refimpl as ri
 from refimpl.solvers import Averaging
@@ -14,6 +15,7 @@ from verification.claims.improved_bilevel import (
     _families,
     _instances,
     _intervals,
+    _rates,
     lemma_2,
     lemma_2_descent,
     lemma_2_limit,
@@ -163,27 +165,111 @@ def test_the_selected_corner_or_face_is_the_best_of_a_grid(seed):
     assert all(of.value((x, y)) >= best for x in grids[0] for y in grids[1])
 
 
-def test_planar_errors_are_the_librarys():
-    of = lemma_2_rate.Planar(lemma_2_rate.planar(0.5, b=0.3))
-    H, Q = np.diag([of.h, 0.0]), of.Q
-    a = of.solution - np.linalg.solve(Q, np.array([of.g, 0.0]))
-    assert a == pytest.approx([1.0, 2.0], rel=100 * EPS)  # what the family says a is
+PLANARS = [
+    _rates.planar((1, 2), b=[1, 4]),
+    _rates.planar((2, 1), b=[-1, 2], r0=[1, 1], h=[1, 2]),
+    _rates.planar((1, 1), b=[1, 2], p=[3, 2], late=4),
+    _rates.planar((5, 4), share=[1, 1]),
+]
+
+
+def minimum_of_F(of):
+    """a = (a, 2), from ∇F(w_λ) = (g, 0)."""
+    Q = np.array([[float(of.p), float(of.b)], [float(of.b), 1.0]])
+    solution = np.array([0.0, 2 + float(of.b * of.a)])
+    return Q, solution, solution - np.linalg.solve(Q, np.array([float(of.g), 0.0]))
+
+
+@pytest.mark.parametrize("params", PLANARS)
+def test_planar_errors_are_the_librarys(params):
+    """Kills: c without t, the determinant for the trace in β, g with the other sign."""
+    of = _rates.Planar(params)
+    Q, solution, a = minimum_of_F(of)
+    assert a == pytest.approx([float(of.a), 2.0], rel=100 * EPS)  # what the family says a is
+    s, t = float(of.s), float(of.t)
+    beta = ri.solvers.contraction_of(*np.linalg.eigvalsh(Q), t)
+    assert beta**2 == pytest.approx(float(of.beta_squared), abs=100 * EPS)
     upper = ri.zoo.quadratic.objective(ww=Q, w1=-Q @ a, n=1)
-    problem = ri.BilevelProblem(upper, ri.zoo.quadratic.objective(ww=H, n=1))
-    solver = ri.solvers.BiGSAM(50, s=of.s, t=of.t, alpha=Averaging(of.beta, of.gamma))
-    states = solver.run(problem, np.zeros(1), of.solution + np.array([0.0, of.n0]), keep=None).states
-    assert np.abs(np.array(states[1:]) - of.solution - of.errors[:50]).max() <= 50 * 100 * EPS
+    problem = ri.BilevelProblem(upper, ri.zoo.quadratic.objective(ww=np.diag([float(of.h), 0.0]), n=1))
+    alpha = Averaging(beta, float(of.e) * (1 - beta) / (2 * t))
+    start = solution + np.array([float(of.r0), float(of.n0)])
+    states = ri.solvers.BiGSAM(of.K, s=s, t=t, alpha=alpha).run(problem, np.zeros(1), start, keep=None).states
+    found = np.array([[float(x) for x in pair] for pair in of.errors])
+    assert np.abs(np.array(states) - solution - found).max() <= of.K * 100 * EPS
 
 
-def test_values_of_the_planar_family():
-    of = lemma_2_rate.Planar(lemma_2_rate.planar(2.0, b=0.5))
-    a = of.solution - np.linalg.solve(of.Q, np.array([of.g, 0.0]))
+@pytest.mark.parametrize("params", PLANARS)
+def test_the_scalar_recursions_of_the_planar_family(params):
+    """What the enclosure rests on, exactly at every k > l. Kills: κ without c, a sign in ρ, e for eb."""
+    of = _rates.Planar(params)
+    for k in of.ks:
+        (r, n), (before, flat) = of.errors[k], of.errors[k - 1]
+        pushed = of.e * of.b * flat
+        assert k * r == (1 - of.x + of.kappa / (k - 1)) * (k - 1) * before + of.x * of.rho - pushed
+        assert n == (1 - of.e / k) * flat - of.e * of.b / k * before
+        assert k * abs(r) <= of.S
+        assert abs(n - of.products[k] * of.errors[of.first][1]) <= of.added(k)
+
+
+@pytest.mark.parametrize("params", PLANARS)
+def test_what_is_added_along_the_null_space_is_the_telescoped_sum(params):
+    """Z_k = e|b|S Σ P_k/P_j /(j(j−1)): no term is lost. Kills: 1 − e for e − 1, l for k."""
+    of = _rates.Planar(params)
+    for k in (of.first + 1, of.K):
+        terms = [of.products[k] / of.products[j] / (j * (j - 1)) for j in range(of.first + 1, k + 1)]
+        assert of.added(k) == of.e * abs(of.b) * of.S * sum(terms)
+
+
+@pytest.mark.parametrize("params", PLANARS)
+def test_what_bounds_the_range_obeys_its_recursion(params):
+    """v_k >= (1 − x + |κ|/(k−1))v_{k−1} + Φ/(k−1). Kills: 1 for 2 in A, x for x/2."""
+    of = _rates.Planar(params)
+    for forced in (of.at_first[2] / 100, of.at_first[2], 50 * of.at_first[2]):
+        assert of.strays(of.first, forced) >= of.at_first[2]
+        for k in of.ks:
+            grown = (1 - of.x + abs(of.kappa) / (k - 1)) * of.strays(k - 1, forced)
+            assert of.strays(k, forced) >= grown + forced / (k - 1)
+
+
+def test_the_secants_exponent_lies_where_the_enclosure_says():
+    for e, b in (((1, 2), [1, 8]), ((2, 1), [1, 4]), ((3, 4), [1, 8])):
+        of = _rates.Planar(_rates.planar(e, b=b, late=8, times=16))
+        k, K = of.K // 4, of.K
+        (low, high), (least, most) = of.squares(k), of.squares(K)
+        ends = [math.log(float(x)) / math.log(16) for x in (low / most, high / least)]
+        secant = math.log(float(lemma_2_rate.square(of, k) / lemma_2_rate.square(of, K))) / math.log(16)
+        assert ends[0] <= secant <= ends[1]
+        assert ends[0] < min(1, float(of.e)) < ends[1]
+        assert ends[1] - ends[0] < 0.5
+
+
+@pytest.mark.parametrize("params", PLANARS)
+def test_values_of_the_planar_family(params):
+    of = _rates.Planar(params)
+    Q, solution, a = minimum_of_F(of)
 
     def F(w):
-        return ((w - a) @ of.Q * (w - a)).sum(axis=-1) / 2
+        return (w - a) @ Q @ (w - a) / 2
 
-    found = F(of.solution + of.errors) - F(of.solution)
-    assert np.abs(found - of.values).max() <= 1e3 * EPS * F(of.solution + of.errors).max()
+    for k in (0, 1, of.first, of.K):
+        w = solution + np.array([float(x) for x in of.errors[k]])
+        assert F(w) - F(solution) == pytest.approx(float(of.gap(k)), abs=1e3 * EPS * (F(w) + F(solution)))
+
+
+@pytest.mark.parametrize(("e", "allowed"), [((2, 1), True), ((5, 2), True), ((3, 1), False)])
+def test_gamma_is_decided_by_squares(e, allowed):
+    """Q = diag(2, 1), t = 1/3: γ = 3e(1 − √5/3)/2 is at most 1 up to e = 2.618."""
+    of = _rates.Planar(_rates.planar(e))
+    assert lemma_2_rate.ALLOWED.predicate(of)[0] is allowed
+    assert (float(of.e) * (1 - float(of.beta_squared) ** 0.5) / (2 * float(of.t)) <= 1) is allowed
+
+
+def test_shares_are_rounded_up_and_never_to_the_other_side_of_1():
+    tiny = fmpq(1, 10**30)
+    assert lemma_2_rate.tightest([(fmpq(1) - tiny, fmpq(1))]).observed == 1
+    assert lemma_2_rate.tightest([(fmpq(1) + tiny, fmpq(1))]).exceeds()
+    assert not lemma_2_rate.tightest([(fmpq(0), fmpq(0))]).exceeds()
+    assert lemma_2_rate.tightest([(tiny, fmpq(0)), (fmpq(1, 2), fmpq(1))]).exceeds()
 
 
 @pytest.mark.parametrize(("e", "m"), [(2, 2), (3, 5), (1, 1)])
