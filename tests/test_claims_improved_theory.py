@@ -440,6 +440,64 @@ def test_the_turning_family(stairs):
     assert (np.abs(u) <= slope * of.h / of.rho * (1 + 10 * EPS)).all()
 
 
+TURNINGS = [
+    theorem_1_uniform.turning(),
+    theorem_1_uniform.turning(stairs=True, gamma=0.6, s=0.5),
+    theorem_1_uniform.turning(d=3, q=[1.0, 2.0, 4.0], tilt=2, share=0.5, a=[2.0, -1.0, 1.0]),
+    theorem_1.ALONG,
+    theorem_1.SLOW,
+    theorem_1.UNEVEN,
+]
+
+
+@pytest.mark.parametrize("params", TURNINGS)
+def test_the_majorants_are_above_the_distances(params):
+    """Both, at every k and λ. Kills: X without t‖g‖, α_k for 1 − α_k, 1 − sσ for its root."""
+    of = _families.Turning(params)
+    X, D = of.majorants
+    across = np.abs((of.states[1:] * of.normals).sum(axis=-1) - of.levels)
+    assert (across <= X + of.rounding).all()
+    assert (np.linalg.norm(of.states[1:] - of.solutions, axis=-1) <= D + of.rounding).all()
+
+
+def test_where_the_majorants_are_the_distances():
+    """ν = 0, sσ = 1: X_k = α_kt‖g‖; g = 0: D_k is the product of 1 − α_jtσ_F."""
+    of = _families.Turning(theorem_1_uniform.turning())
+    alphas = np.minimum(of.c / of.ks, 1.0)[:, None]
+    assert of.majorants[0] == pytest.approx(alphas * of.t * of.slopes, rel=100 * EPS)
+    along = _families.Turning(theorem_1.ALONG)
+    alphas = np.minimum(along.c / along.ks, 1.0)
+    left = np.cumprod(1 - alphas * along.t)
+    assert along.majorants[1] == pytest.approx(np.outer(left, np.ones(17)), rel=100 * EPS * along.K)
+    assert along.above == pytest.approx(along.errors, rel=100 * EPS * along.K)
+
+
+@pytest.mark.parametrize("stairs", [False, True])
+@pytest.mark.parametrize("s", [1.0, 0.3])
+def test_what_is_left_of_the_distance_after_a_step_on_G(stairs, s):
+    """√(1 − sσ), σ the growth: φ by sums of φ'."""
+    of = _families.Turning(theorem_1_uniform.turning(stairs=stairs, s=s, h=0.5))
+    u = np.linspace(0, 4, 40001)
+    slope = _families.staircase(u) if stairs else u
+    value = np.concatenate([[0.0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(u))])
+    quotients = 2 * of.h * value[1:] / u[1:] ** 2
+    # the trapezoid's error at a jump of φ'' by 1: at most 1/8 of a square of the grid's step at each of three
+    assert (quotients >= of.growth - 2 * of.h * (3 / 8) * (u[1] ** 2) / u[1:] ** 2).all()
+    left = np.abs(u - of.s * of.h * slope)
+    assert (left <= math.sqrt(max(0.0, 1 - of.s * of.growth)) * u + 100 * EPS).all()
+
+
+@pytest.mark.parametrize("params", [theorem_1_uniform.WEAK, theorem_1_uniform.turning(stairs=True)])
+def test_the_majorant_of_the_distance_has_the_limit_that_is_stated(params):
+    """K X_K → ct‖g‖/(1 − √(1 − sσ)), like K^{−½}: the error halves where K is four times as large."""
+    ratios = []
+    for K in (2000, 8000, 32000):
+        of = _families.Turning({**params, "K": K, "omega": 0.0})
+        limit = of.c * of.t * of.slopes / (1 - math.sqrt(1 - of.s * of.growth))
+        ratios.append(float(np.abs(K * of.majorants[0][-1] / limit - 1).max()))
+    assert ratios[2] < 0.6 * ratios[1] < 0.36 * ratios[0]
+
+
 def test_the_floor_is_below_every_point_that_is_nearly_minimal():
     of = _families.Fading(theorem_1.fading(K=64))
     for w in np.linspace(-2, 2, 401):

@@ -2,7 +2,7 @@ r"""Families over λ ∈ Λ = [0, 1] for theorem 1, BiG-SAM run at all λ of a g
 
 ``Turning``: G(λ, w) = h φ(n(λ)·w − c(λ)), n = (cos ωλ, sin ωλ, 0 …), c = c_0 + c_1λ: the minimisers are a turning
 hyperplane. φ = ½u² (growth h) or the staircase φ' = u, 1/3, 1/3 + (u − 1), u/2 with knots 1/3, 1, 4/3, growth ½ and
-φ'' <= 1: dist(w, S) <= ‖∇_wG‖/ρ with ρ = h, or 1/ρ = 2/σ − 1/L = 3/h. F = ½(w − a)ᵀQ(w − a).
+φ'' <= 1: dist(w, S) <= ‖∇_wG‖/ρ with ρ = h, or 1/ρ = 2/σ − 1/L = 3/h. F = ½(w − a)ᵀQ(w − a) + ιλ².
 
 ``Fading``: d = 1, G = ½λw², F = ½q(w − a)² + ½μ(λ − c)²: S_0 is everything, S_λ = {0} beside it, so f drops at λ = 0.
 Growth is λ: there is no σ for all.
@@ -80,7 +80,8 @@ def staircase(u: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Turning(Scheduled):
-    """Parameters h, omega, c (two numbers), a, q, tilt, s (times 1/h), share, gamma, stairs, K, d."""
+    """Parameters h, omega, c (two numbers), a, q, tilt, s (times 1/h), share, gamma, stairs, K, d; ``lift`` "
+    "is ι, or 0."""
 
     @property
     def d(self) -> int:
@@ -134,6 +135,11 @@ class Turning(Scheduled):
         """dist <= ‖∇G‖/ρ; times ``stated``, if that is told."""
         return (self.h / 3 if self.params["stairs"] else self.h) * self.params.get("stated", 1.0)
 
+    @property
+    def growth(self) -> float:
+        """σ: G − min G >= ½σdist²; times ``stated``, if that is told."""
+        return (self.h / 2 if self.params["stairs"] else self.h) * self.params.get("stated", 1.0)
+
     @cached_property
     def a(self) -> np.ndarray:
         return np.array(self.params["a"][: self.d], dtype=float)
@@ -146,7 +152,8 @@ class Turning(Scheduled):
         return (w - self.a) @ self.Q
 
     def F(self, w: np.ndarray) -> np.ndarray:
-        return ((w - self.a) @ self.Q * (w - self.a)).sum(axis=-1) / 2
+        lift = self.params.get("lift", 0.0) * self.lams**2
+        return np.asarray(((w - self.a) @ self.Q * (w - self.a)).sum(axis=-1) / 2 + lift)
 
     @cached_property
     def solutions(self) -> np.ndarray:
@@ -165,9 +172,45 @@ class Turning(Scheduled):
         return np.array(states)
 
     @cached_property
+    def slopes(self) -> np.ndarray:
+        """‖∇F(w_λ)‖, at every λ."""
+        return np.asarray(np.linalg.norm(self.grad_F(self.solutions), axis=1))
+
+    @property
     def slope(self) -> float:
         """sup_λ ‖∇F(w_λ)‖."""
-        return float(np.linalg.norm(self.grad_F(self.solutions), axis=1).max())
+        return float(self.slopes.max())
+
+    @cached_property
+    def majorants(self) -> tuple[np.ndarray, np.ndarray]:
+        """X_k >= dist(w_k, S_λ) and D_k >= ‖w_k − w_λ‖, k = 1 … K, at every λ: (K, Λ) each.
+
+        D_0 = X_0 = ‖w_0 − w_λ‖; the recursions are those of ``theorem_1_uniform``'s docstring.
+        """
+        pushed, radius = self.t * self.slopes, np.linalg.norm(self.solutions, axis=1)
+        kept = 1 - self.t * self.sigma
+        most = np.maximum(radius, pushed / (1 - kept))
+        shrunk = np.sqrt(max(0.0, 1 - self.s * self.growth))
+        X, D, found = radius, radius, []
+        schedule = Averaging(self.beta, self.gamma)
+        for k in range(self.K):
+            alpha = schedule(k)
+            drawn = np.minimum(X + self.t * self.smoothness * D, kept * D)
+            X = np.minimum(most, alpha * (drawn + pushed) + (1 - alpha) * shrunk * X)
+            D = np.minimum(most, np.sqrt(((1 - alpha * (1 - kept)) * D) ** 2 + 2 * alpha * pushed * X))
+            found.append((X, D))
+        return np.array([x for x, _ in found]), np.array([d for _, d in found])
+
+    @property
+    def below(self) -> np.ndarray:
+        """‖g‖X_k >= f − f_k, (K, Λ)."""
+        return np.asarray(self.slopes * self.majorants[0])
+
+    @property
+    def above(self) -> np.ndarray:
+        """‖g‖D_k + ½L_FD_k² >= f_k − f, (K, Λ)."""
+        D = self.majorants[1]
+        return np.asarray(self.slopes * D + self.smoothness * D * D / 2)
 
     @cached_property
     def C(self) -> float:
