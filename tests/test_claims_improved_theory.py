@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -170,6 +171,7 @@ PLANARS = [
     _rates.planar((2, 1), b=[-1, 2], r0=[1, 1], h=[1, 2]),
     _rates.planar((1, 1), b=[1, 2], p=[3, 2], late=4),
     _rates.planar((5, 4), share=[1, 1]),
+    _rates.planar((3, 2), b=[1, 8], late=1, n0=[50, 1]),
 ]
 
 
@@ -229,6 +231,39 @@ def test_what_bounds_the_range_obeys_its_recursion(params):
         for k in of.ks:
             grown = (1 - of.x + abs(of.kappa) / (k - 1)) * of.strays(k - 1, forced)
             assert of.strays(k, forced) >= grown + forced / (k - 1)
+
+
+@pytest.mark.parametrize("params", PLANARS)
+def test_the_constants_of_the_enclosure_pass_their_own_induction(params):
+    """S, Φ and V_k. Kills: |ρ| for 2|ρ| in S, l|n_l| or what is coupled left out of Φ, the start left out of V."""
+    of = _rates.Planar(params)
+    most = max(of.at_first[0], abs(of.b) * of.S / of.first)
+    assert of.S >= of.at_first[1]
+    assert of.S >= (1 - of.x / 2) * of.S + of.x * abs(of.rho) + of.e * abs(of.b) * most
+    if of.e < 1:
+        return
+    flat = [j * of.null(j)[1] for j in range(of.first, of.K)]
+    assert of.forcing(of.K) >= abs(of.kappa * of.rho) + of.e * abs(of.b) * max(flat)
+    start = dataclasses.replace(of)
+    for r_l in (of.at_first[2], 100 * of.at_first[2]):
+        start.__dict__["at_first"] = (of.at_first[0], of.at_first[1], r_l)
+        strays = [start.strays(j, start.forcing(of.K)) / j for j in range(of.first, of.K)]
+        assert start.drift(of.K) >= sum(strays)
+
+
+@pytest.mark.parametrize("params", [*PLANARS[:2], _rates.planar((1, 4), b=[-1, 4]), _rates.planar((1, 5))])
+def test_no_state_within_the_enclosure_has_a_value_off_its_own(params):
+    """At the ends of r and n, both signs of either. Kills: a product or a square left out of the rest."""
+    of = _rates.Planar(params)
+    for k in (of.first + 1, of.K):
+        lead, rest = lemma_2_rate.around(of, k)
+        top, (low, high) = of.range(k)[1], of.null(k)
+        tip = of.strays(k, of.forcing(k)) if of.e > 1 else None
+        ends = [-top, top] if tip is None else [(of.rho - tip) / k, (of.rho + tip) / k]
+        for r in (x for x in ends if abs(x) <= top):
+            for n in (-high, -low, low, high):
+                value = of.g * r + (of.p * r * r + 2 * of.b * r * n + n * n) / 2
+                assert abs(value - lead) <= rest
 
 
 def test_the_secants_exponent_lies_where_the_enclosure_says():
