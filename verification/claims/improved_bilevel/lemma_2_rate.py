@@ -218,7 +218,7 @@ STRAIGHT = Hypothesis("Q does not couple", r"N^\top QH = 0", lambda c: (c.b == 0
 LARGE = Control("a step of 3/L_G", params=planar((1, 2), s=[3, 1]))
 CONSTANT = Control("a constant weight", params=planar((2, 1), frozen=True))
 COUPLED = planar((2, 1), b=[1, 2])
-FAST = planar((1, 2), p=[1, 1], times=160)
+FAST = planar((1, 2), p=[1, 1], late=1, times=255)
 NAMES = (
     r" Quadratics of the plane, $H = \operatorname{diag}(h, 0)$, $Q = \begin{pmatrix}p & b\\ b & 1\end{pmatrix}$, "
     r"over the rationals; $w_k - w_\lambda = (r_k, n_k)$, $x = sh$, $\rho$ the first entry of "
