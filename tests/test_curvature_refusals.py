@@ -33,7 +33,7 @@ def test_too_many_masks_are_refused_before_any_is_visited(hidden: tuple[int, ...
 
 
 def test_too_many_masks_of_a_smooth_network_are_refused_too() -> None:
-    net = MLP((2, 40, 40, 2), "tanh")
+    net = MLP((2, 15, 15, 2), "tanh")
     f = loss(net, [[0.5, 1.0]], [1])
     D = f.with_dropout(net.unit_masks(0.5), site="activations")
     with pytest.raises(TooLarge):
