@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from refimpl.arrays.backend import Array
-from refimpl.errors import BadInput, NotCertified, RefimplError
-from refimpl.exact.lower import LowerSolution, require_solved, solve_lower
-from refimpl.problem import Problem
+from refimpl.errors import BadInput, HypothesisViolated, NotCertified, RefimplError
+from refimpl.exact.attained import require_attained
+from refimpl.exact.lower import LowerSolution, floor_at, require_solved, solve_lower
+from refimpl.problem import BilevelProblem, Problem
 
 Kind = Literal["exact", "bounded", "estimated"]
+PROBED = 64  # largest d for which G's slope is looked at on both sides of w, along d directions
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Hypergradient:
     kind: "exact" (rational arithmetic), "bounded" (``bound`` is proved), "estimated" (first order): the kind of
     ``bound``. It is proved given that the derivatives are right (``check_derivatives``), and for the solution w
     found: where G is not strongly convex another minimiser, with another hypergradient, may exist.
-    bound: of ‖value − ∇f(λ)‖₂, of that kind.  rcond: reciprocal condition of ∂_w r, 1-norm, estimated.
+    bound: of ‖value − ∇f(λ)‖₂, of that kind; inf where no minimiser of G is told from rounding.
+    rcond: reciprocal condition of ∂_w r, 1-norm, estimated.
     residual_lower = ‖r(λ, w)‖, residual_adjoint = ‖∇_wF − (∂_w r)ᵀ v‖, both as evaluated in ``dtype``.
     """
 
@@ -129,7 +132,7 @@ def _judged(
     if problem.backend.exact:
         return "exact", 0.0, ""
     if certify == "never":
-        return "estimated", first_order_estimate(problem, lam, lower, v, value), "certify='never'"
+        return _estimated(problem, lam, lower, v, value, "certify='never'")
     try:
         return "bounded", prove(problem, lam, w=lower.w, v=v, value=value).bound, ""
     except RefimplError as e:
@@ -137,7 +140,20 @@ def _judged(
             if isinstance(e, BadInput):
                 raise NotCertified(e.what, measured=e.measured, required=e.required, advice=e.advice) from e
             raise
-        return "estimated", first_order_estimate(problem, lam, lower, v, value), str(e)
+        return _estimated(problem, lam, lower, v, value, str(e))
+
+
+def _estimated(
+    problem: Problem, lam: Array, lower: LowerSolution, v: Array, value: Array, why: str
+) -> tuple[Kind, Any, str]:
+    """The first-order estimate; inf where G is not seen to rise on all sides of w, of one λ and up to ``PROBED``."""
+    if isinstance(problem, BilevelProblem) and max(lam.ndim, lower.w.ndim) == 1 and problem.d <= PROBED:
+        floor = float(floor_at(problem, lam, lower.w, lower.jacobian, lower.residual))
+        try:
+            require_attained("G(λ, ·)", problem.lower, lam, lower.w, problem.backend.eye(problem.d), floor)
+        except HypothesisViolated as e:
+            return "estimated", float("inf"), f"{e}; {why}"
+    return "estimated", first_order_estimate(problem, lam, lower, v, value), why
 
 
 def first_order_estimate(problem: Problem, lam: Array, lower: LowerSolution, v: Array, value: Array) -> Array:

@@ -18,6 +18,7 @@ from refimpl.arrays import Backend, factor_spd, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.combined import Restricted
 from refimpl.errors import BadInput, HypothesisViolated, NotConverged
+from refimpl.exact.attained import require_attained
 from refimpl.exact.lower import floor_at, require_smooth
 from refimpl.objective import Objective
 from refimpl.problem import BilevelProblem
@@ -282,8 +283,8 @@ def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolutio
         )
     require_smooth(problem, lam, w)
     _require_flat(problem, lam, found, lower)
-    _require_attained("G(λ, ·)", problem.lower, lam, w, found.normal, lower)
-    _require_attained("F(λ, ·) along the minimisers of G", problem.upper, lam, w, found.flat, upper)
+    require_attained("G(λ, ·)", problem.lower, lam, w, found.normal, lower)
+    require_attained("F(λ, ·) along the minimisers of G", problem.upper, lam, w, found.flat, upper)
     for near in neighbours(problem, lam):
         normal, _, singular = _bases(B, problem.lower.hess_ww(near, w).dense())
         if normal.shape[-1] > found.rank:  # a lower one is another λ's affair: near λ no rank is lower
@@ -318,39 +319,6 @@ def _require_flat(problem: BilevelProblem, lam: Array, found: SimpleSolution, fl
             f"of them the slope is {np.abs(slopes).max():.3g}",
             required=f"<= {allowed:.3g}, its rounding",
             advice="it may have none, as exp(w) has none, or a flat piece with an end; add a ridge",
-        )
-
-
-def _require_attained(name: str, f: Objective, lam: Array, w: Array, columns: Array, floor: float) -> None:
-    """f rises on both sides of w along every eigenvector u of CᵀHC, C = ``columns`` the directions that matter.
-
-    A slope g, known to ``floor`` or better, and a curvature c leave the minimum along u within (g + floor)/c if c lasts
-    as far, and w is rounded itself. So at four times that the slope must point outward, by more than rounding makes of
-    0 there: a tenth of the floors. Where c dies out with the slope (exp(w)), or the slope is rounding, it does not.
-    """
-    B = f.backend
-    if B.exact or not columns.shape[-1]:
-        return
-    H, size = f.hess_ww(lam, w).dense(), norm(w)
-    curvature, vectors = B.xp.linalg.eigh(B.mT(columns) @ H @ columns)
-    along, slope = B.mT(columns @ vectors), norm(B.rmatvec(columns, f.grad_w(lam, w)))
-    reach = 4 * ((slope + floor) / curvature + B.eps * (1 + size))
-    with overflow_allowed():
-        rise, fall = (
-            B.dot(f.grad_w(lam, w + side * reach[..., None] * along), along) for side in (1.0, -1.0)
-        )
-    outward = B.where(rise < -fall, rise, -fall)
-    hidden = floor / 10
-    rises = to_numpy((curvature > 0) & (outward > hidden))
-    if not rises.all():
-        c, r, o = (float(to_numpy(x)[np.flatnonzero(~rises)[0]]) for x in (curvature, reach, outward))
-        raise HypothesisViolated(
-            f"no minimiser of {name} is told from rounding",
-            measured=f"slope {slope:.3g} and curvature {c:.3g} at the point found; at {r:.3g} from it along an "
-            f"eigenvector of the Hessian the slope points outward by {o:.3g}",
-            required=f"> {hidden:.3g}, its rounding",
-            advice="it may have none, as exp(w), or the logistic loss of data that a plane separates, has none: smooth "
-            "certain labels, add a ridge, or bring the curvature well above rounding",
         )
 
 
