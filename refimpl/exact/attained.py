@@ -11,8 +11,12 @@ from refimpl.objective import Objective
 from refimpl.solvers.lower import overflow_allowed
 
 
-def require_attained(name: str, f: Objective, lam: Array, w: Array, columns: Array, floor: float) -> None:
+def require_attained(
+    name: str, f: Objective, lam: Array, w: Array, H: Array, columns: Array, floor: float
+) -> None:
     """f rises on both sides of w along every eigenvector u of CᵀHC, C = ``columns`` the directions that matter.
+
+    H = ∇²_wwf(λ, w), dense. Cost: an eigendecomposition of CᵀHC, and a gradient on both sides along each u.
 
     A slope g, known to ``floor`` or better, and a curvature c leave the minimum along u within (g + floor)/c if c lasts
     as far, and w is rounded itself. So at four times that the slope must point outward, by more than rounding makes of
@@ -21,10 +25,9 @@ def require_attained(name: str, f: Objective, lam: Array, w: Array, columns: Arr
     B = f.backend
     if B.exact or not columns.shape[-1]:
         return
-    H, size = f.hess_ww(lam, w).dense(), _norm(w)
     curvature, vectors = B.xp.linalg.eigh(B.mT(columns) @ H @ columns)
     along, slope = B.mT(columns @ vectors), _norm(B.rmatvec(columns, f.grad_w(lam, w)))
-    reach = 4 * ((slope + floor) / curvature + B.eps * (1 + size))
+    reach = 4 * ((slope + floor) / curvature + B.eps * (1 + _norm(w)))
     with overflow_allowed():
         rise, fall = (
             B.dot(f.grad_w(lam, w + side * reach[..., None] * along), along) for side in (1.0, -1.0)

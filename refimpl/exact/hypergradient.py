@@ -149,8 +149,9 @@ def _estimated(
     """The first-order estimate; inf where G is not seen to rise on all sides of w, of one λ and up to ``PROBED``."""
     if isinstance(problem, BilevelProblem) and max(lam.ndim, lower.w.ndim) == 1 and problem.d <= PROBED:
         floor = float(floor_at(problem, lam, lower.w, lower.jacobian, lower.residual))
+        eye = problem.backend.eye(problem.d)
         try:
-            require_attained("G(λ, ·)", problem.lower, lam, lower.w, problem.backend.eye(problem.d), floor)
+            require_attained("G(λ, ·)", problem.lower, lam, lower.w, lower.jacobian, eye, floor)
         except HypothesisViolated as e:
             return "estimated", float("inf"), f"{e}; {why}"
     return "estimated", first_order_estimate(problem, lam, lower, v, value), why

@@ -283,8 +283,9 @@ def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolutio
         )
     require_smooth(problem, lam, w)
     _require_flat(problem, lam, found, lower)
-    require_attained("G(λ, ·)", problem.lower, lam, w, found.normal, lower)
-    require_attained("F(λ, ·) along the minimisers of G", problem.upper, lam, w, found.flat, upper)
+    H, Q = (level.hess_ww(lam, w).dense() for level in (problem.lower, problem.upper))
+    require_attained("G(λ, ·)", problem.lower, lam, w, H, found.normal, lower)
+    require_attained("F(λ, ·) along the minimisers of G", problem.upper, lam, w, Q, found.flat, upper)
     for near in neighbours(problem, lam):
         normal, _, singular = _bases(B, problem.lower.hess_ww(near, w).dense())
         if normal.shape[-1] > found.rank:  # a lower one is another λ's affair: near λ no rank is lower
