@@ -26,8 +26,8 @@ def require_attained(
     if B.exact or not columns.shape[-1]:
         return
     curvature, vectors = B.xp.linalg.eigh(B.mT(columns) @ H @ columns)
-    along, slope = B.mT(columns @ vectors), _norm(B.rmatvec(columns, f.grad_w(lam, w)))
-    reach = 4 * ((slope + floor) / curvature + B.eps * (1 + _norm(w)))
+    along, slope = B.mT(columns @ vectors), norm(B.rmatvec(columns, f.grad_w(lam, w)))
+    reach = 4 * ((slope + floor) / curvature + B.eps * (1 + norm(w)))
     with overflow_allowed():
         rise, fall = (
             B.dot(f.grad_w(lam, w + side * reach[..., None] * along), along) for side in (1.0, -1.0)
@@ -47,5 +47,6 @@ def require_attained(
         )
 
 
-def _norm(x: Array) -> float:
+def norm(x: Array) -> float:
+    """Euclidean, of a vector on any backend."""
     return float(np.linalg.norm(to_numpy(x)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -131,16 +132,22 @@ def _judged(
 
     if problem.backend.exact:
         return "exact", 0.0, ""
+    bound, why = proved_or_why(lambda: prove(problem, lam, w=lower.w, v=v, value=value).bound, certify)
+    return _estimated(problem, lam, lower, v, value, why) if bound is None else ("bounded", bound, "")
+
+
+def proved_or_why(prove: Callable[[], float], certify: str) -> tuple[float | None, str]:
+    """The bound proved and "", or None and why there is none; ``certify="always"`` raises instead."""
     if certify == "never":
-        return _estimated(problem, lam, lower, v, value, "certify='never'")
+        return None, "certify='never'"
     try:
-        return "bounded", prove(problem, lam, w=lower.w, v=v, value=value).bound, ""
+        return prove(), ""
     except RefimplError as e:
         if certify == "always":
             if isinstance(e, BadInput):
                 raise NotCertified(e.what, measured=e.measured, required=e.required, advice=e.advice) from e
             raise
-        return _estimated(problem, lam, lower, v, value, str(e))
+        return None, str(e)
 
 
 def _estimated(

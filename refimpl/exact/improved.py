@@ -14,10 +14,11 @@ import numpy as np
 
 from refimpl.arrays import factor_spd, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.errors import BadInput, HypothesisViolated, NotCertified, NotConverged, RefimplError
+from refimpl.errors import HypothesisViolated, NotConverged
+from refimpl.exact.attained import norm
 from refimpl.exact.chosen import proved_error
-from refimpl.exact.hypergradient import Kind, require_certify
-from refimpl.exact.simple import SimpleSolution, floors, norm, rcond_of, shown, solve_simple, turned
+from refimpl.exact.hypergradient import Kind, proved_or_why, require_certify
+from refimpl.exact.simple import SimpleSolution, floors, rcond_of, shown, solve_simple, turned
 from refimpl.problem import BilevelProblem
 
 
@@ -78,18 +79,9 @@ def _judged(
 ) -> tuple[Kind, float, str]:
     if problem.backend.exact:
         return "exact", 0.0, ""
-    why = "certify='never'"
-    if certify != "never":
-        try:
-            return "bounded", proved_error(problem, lam, found, value), ""
-        except RefimplError as error:
-            why = str(error)
-            if certify == "always" and isinstance(error, BadInput):
-                raise NotCertified(
-                    error.what, measured=error.measured, required=error.required, advice=error.advice
-                ) from error
-            if certify == "always":
-                raise
+    proved, why = proved_or_why(lambda: proved_error(problem, lam, found, value), certify)
+    if proved is not None:
+        return "bounded", proved, ""
     if found.in_doubt:
         return "estimated", float("inf"), f"{found.in_doubt}; {why}"
     return (

@@ -18,7 +18,7 @@ from refimpl.arrays import Backend, factor_spd, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.combined import Restricted
 from refimpl.errors import BadInput, HypothesisViolated, NotConverged
-from refimpl.exact.attained import require_attained
+from refimpl.exact.attained import norm, require_attained
 from refimpl.exact.lower import floor_at, require_smooth
 from refimpl.objective import Objective
 from refimpl.problem import BilevelProblem
@@ -336,8 +336,3 @@ def rcond_of(found: SimpleSolution) -> float:
 def turned(B: Backend, found: SimpleSolution) -> float:
     """How far rounding may turn the null space of H."""
     return 0.0 if B.exact else 10 * len(found.singular) * B.eps / rcond_of(found)
-
-
-def norm(x: Array) -> float:
-    """Euclidean, of a vector on any backend."""
-    return float(np.linalg.norm(to_numpy(x)))
