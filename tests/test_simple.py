@@ -334,8 +334,6 @@ def test_a_small_singular_value_is_counted_above_the_floor_only():
         assert exact.solution.rank == 2
 
 
-# rarely, and on finite numbers, BLAS's single-precision product raises the processor's flag; values are compared below
-@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul:RuntimeWarning")
 @pytest.mark.parametrize("seed", range(4))
 def test_single_precision_stays_single(seed):
     # kills: simple/rank-floor-of-doubles
