@@ -136,6 +136,23 @@ def test_both_commits_are_found_and_ordered(tmp_path):
     assert not registration.is_ancestor(known.registered, known.recorded, clone=tmp_path)
 
 
+def test_the_first_commit_may_record(tmp_path):
+    git(tmp_path, "init", "-q")
+    commit(
+        tmp_path, registration.RECORDED, "# two lines\n\n" + row("d/x", "refuted").replace("full", "quick")
+    )
+    assert (
+        registration.history("plan.toml", "d/x", clone=tmp_path).recorded is None
+    )  # a quick result is not asked
+    second = commit(tmp_path, registration.RECORDED, row("d/y", "refuted") + row("d/x", "refuted"))
+    assert registration.history("plan.toml", "d/y", clone=tmp_path).recorded.id == second
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    first = commit(other, registration.RECORDED, row("d/x", "refuted"))
+    assert registration.history("plan.toml", "d/x", clone=other).recorded.id == first
+
+
 def test_without_git_the_report_says_so(tmp_path, monkeypatch):
     assert "no git clone" in registration.history("plan.toml", "d/x", clone=tmp_path).unknown
     (tmp_path / ".git").mkdir()
