@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         zoo,
     )
     from refimpl.checks import check_derivatives
-    from refimpl.exact import Hypergradient, exact_hypergradient
+    from refimpl.exact import Hypergradient, exact_hypergradient, improved_hypergradient
     from refimpl.functions import from_function, map_from_function
     from refimpl.objective import Map, Objective
     from refimpl.problem import BilevelProblem, FixedPointProblem
@@ -50,9 +50,9 @@ __version__ = "0.1.0"
 __all__ = [
     "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "affinity", "algorithms", "approximate",
     "arrays", "bounds", "check_derivatives", "checks", "combined", "constants", "counting", "curvature", "datasets",
-    "draws", "errors", "exact", "exact_hypergradient", "from_function", "functions", "lengths", "map_from_function",
-    "masks", "measure", "moments", "networks", "objective", "operators", "problem", "rates", "sets", "solvers",
-    "spaces", "training", "variances", "zoo",
+    "draws", "errors", "exact", "exact_hypergradient", "from_function", "functions", "improved_hypergradient",
+    "lengths", "map_from_function", "masks", "measure", "moments", "networks", "objective", "operators", "problem",
+    "rates", "sets", "solvers", "spaces", "training", "variances", "zoo",
 ]
 # fmt: on
 _ROOM = {  # of the names that are no rooms themselves
@@ -64,6 +64,7 @@ _ROOM = {  # of the names that are no rooms themselves
     "check_derivatives": "checks",
     "exact_hypergradient": "exact",
     "from_function": "functions",
+    "improved_hypergradient": "exact",
     "map_from_function": "functions",
 }
 

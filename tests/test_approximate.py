@@ -280,6 +280,45 @@ def test_each_curves_index_is_its_methods(kind):
         assert mode(problem, lam, lower=solver).curve is None
 
 
+FOUND = ri.exact_hypergradient(QUADRATIC, QUADRATIC.start(), certify="never")
+OTHER = ri.zoo.quadratic.random(n=QUADRATIC.n, d=QUADRATIC.d + 1, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("exact", "said"),
+    [
+        (ri.exact_hypergradient(OTHER, OTHER.start(), certify="never"), "another problem's"),
+        (0.0, "wrong shape"),
+        ([1.0], "wrong shape"),
+        (True, "truth values"),
+        ([True, False], "truth values"),
+        (np.full(QUADRATIC.n, np.nan), "not finite"),
+        (np.zeros(QUADRATIC.n, np.float32), "wrong dtype"),
+        (np.zeros((3, QUADRATIC.n)), "does not fit"),
+    ],
+)
+@pytest.mark.parametrize("method", ["forward", "reverse", "implicit", "augmented_lagrangian"])
+def test_what_a_curve_is_measured_against_is_checked(method, exact, said):
+    # kills: reference-of-another-problem, reference-unchecked, reference-broadcast
+    options = {
+        "implicit": {"lower": DESCENT, "linear": solvers.ConjugateGradient(2)},
+        "augmented_lagrangian": {"mu": 10.0, "steps": 2},
+    }.get(method, {"lower": DESCENT})
+    with pytest.raises(BadInput, match=said):
+        getattr(approximate, method)(QUADRATIC, QUADRATIC.start(), exact=exact, **options)
+
+
+def test_a_curve_against_the_improved_model():
+    problem = ri.zoo.overparametrised.random(d=6, rank=3, seed=0)
+    exact = ri.improved_hypergradient(problem, problem.start(), certify="never")
+    t = 2 / 5.5
+    bigsam = solvers.BiGSAM(40, s=2.0, t=t, alpha=solvers.Averaging(solvers.contraction_of(0.5, 5.0, t)))
+    found = approximate.reverse(problem, problem.start(), lower=bigsam, exact=exact)
+    assert_rounded(
+        found.curve[-1], np.linalg.norm(found.value - exact.value), terms=found.curve[-1], count=problem.n
+    )
+
+
 def test_curves_over_the_rationals_are_floats():
     problem = QUADRATIC.to("rational")
     exact = ri.exact_hypergradient(problem, problem.start())

@@ -123,6 +123,7 @@ TABLE = [
     Row("λ complex in a list", _lam([1j, 2.0]), BadInput, "complex128"),
     Row("λ of objects", _lam(np.array([1.0, 2.0], dtype=object)), BadInput, "object"),
     Row("λ boolean", _lam(np.array([True, False])), BadInput, "bool"),
+    Row("a truth value in a list for λ", _lam([0.5, True]), BadInput, "truth values"),
     Row("λ of strings", _lam(["a", "b"]), BadInput, "<U1"),
     Row("float64 λ for a float32 problem", _lam(np.zeros(2), PROBLEM.to("numpy", dtype="float32")),
         BadInput, "float64"),

@@ -8,12 +8,12 @@ from refimpl.approximate.result import (
     Approximation,
     errors_against,
     finished,
+    reference,
     require_solvers,
     start_point,
 )
 from refimpl.counting import counted
 from refimpl.errors import BadInput
-from refimpl.exact import Hypergradient
 from refimpl.problem import FixedPointProblem, Problem
 from refimpl.solvers import FixedPointAdjoint, LinearSolver, LowerSolver
 
@@ -26,7 +26,7 @@ def implicit(
     linear: LinearSolver,
     w0: Any = None,
     v0: Any = None,
-    exact: Hypergradient | Any = None,
+    exact: Any = None,
 ) -> Approximation:
     """∇_λF − (∂_λ r)ᵀ v_k at w_t, with (∂_w r)ᵀ v_k ≈ ∇_wF (reweighting, (11)–(13); contraction, Algorithm 1).
 
@@ -34,7 +34,7 @@ def implicit(
     ----------
     lower, linear : from ``refimpl.solvers``; ``linear`` must fit the system (CG needs a minimisation).
     w0, v0 : starting points, the origin by default; w0 may be a Map of λ, whose Jacobian plays no part here.
-    exact : a ``Hypergradient`` (or its value) asks for ``curve``: the error of every adjoint iterate v_0 … v_k.
+    exact : an ``exact_hypergradient`` (or its value) asks for ``curve``: the error of every adjoint iterate v_0 … v_k.
 
     Error <= c₁‖w_t − w(λ)‖ + (L_Φ + ν₂‖w_t − w(λ)‖)·‖v_k − v(w_t)‖ (contraction, Theorem 4 without noise), with v in
     Φ scaling: for a minimisation, divide its v by the step η of the constants (v = ηv_Φ).
@@ -56,7 +56,7 @@ def implicit(
             required="FixedPointProblem",
             advice="use problem.as_fixed_point(step), or solvers.Neumann(terms, step) for the Hessian system",
         )
-    lam = problem.lam(lam)
+    lam, exact = problem.lam(lam), reference(problem, exact)
     w0, _ = start_point(problem, lam, w0)
     watched, tally = counted(problem)
     w = lower.prepared(problem, lam, w0).run(watched, lam, w0).w

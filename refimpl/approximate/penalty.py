@@ -23,6 +23,7 @@ from refimpl.approximate.result import (
     Approximation,
     errors_against,
     finished,
+    reference,
     require_solvers,
     start_point,
 )
@@ -190,7 +191,7 @@ def augmented_lagrangian(
 
     inner : minimises φ in every update; ``InnerGaussNewton()`` by default, to rounding.
     w0, v0 : where the first update begins; the origin. Where G is not convex take w0 from a lower solver.
-    exact : a ``Hypergradient`` (or its value) asks for ``curve``, the error after 1 … K updates.
+    exact : an ``exact_hypergradient`` (or its value) asks for ``curve``, the error after 1 … K updates.
     check : whether H is factorised at w_K: ∇_wG = 0 also admits maximisers of G (reweighting, (18)), near which φ has
         minimisers too. What passes is near a strict local minimiser of G, no more.
 
@@ -211,7 +212,7 @@ def augmented_lagrangian(
     inner = InnerGaussNewton() if inner is None else inner
     require_solvers(inner, Inner)
     problem = _require_objective(problem, "the constraint ∇_wG = 0")
-    lam = problem.lam(lam)
+    lam, exact = problem.lam(lam), reference(problem, exact)
     w, _ = start_point(problem, lam, w0)
     v = problem.w(v0)
     watched, tally = counted(problem)
@@ -228,7 +229,7 @@ def augmented_lagrangian(
                 "the multiplier's updates diverged",
                 measured=f"‖v‖² is not finite after update {k + 1}",
                 required="∇²_wwF + (μ/2)(∇²_wwG)² positive definite, where G is quadratic",
-                advice="take a larger mu",
+                advice="take a larger mu; where the first update overflows, a smaller one",
             )
         if exact is not None:
             values.append(problem.hypergradient_at(lam, w, v))

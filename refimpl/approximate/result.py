@@ -12,7 +12,7 @@ from refimpl.arrays import to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.counting import uncounted
 from refimpl.errors import BadInput
-from refimpl.exact import Hypergradient
+from refimpl.exact import Hypergradient, ImprovedHypergradient
 from refimpl.objective import Map
 from refimpl.problem import Problem
 from refimpl.solvers.lower import require_finite
@@ -108,7 +108,32 @@ def start_point(problem: Problem, lam: Array, w0: Any) -> tuple[Array, Map | Non
     return problem.w(w0), None
 
 
-def errors_against(problem: Problem, exact: Hypergradient | Array, values: Array) -> Array:
+def reference(problem: Problem, exact: Any) -> Array | None:
+    """The value that iterates are compared with, (..., n), from ``exact=``; None where none was given.
+
+    ``exact`` is a result of ``exact_hypergradient`` or ``improved_hypergradient``, or such a value.
+    """
+    if exact is None:
+        return None
+    if isinstance(exact, Hypergradient | ImprovedHypergradient):
+        if exact.w.shape[-1] != problem.d:
+            raise BadInput(
+                "exact is another problem's hypergradient",
+                measured=f"its w has {exact.w.shape[-1]} variables",
+                required=f"d = {problem.d}",
+                advice="exact=exact_hypergradient(problem, lam), or leave it out",
+            )
+        exact = exact.value
+    return problem.backend.vector(exact, problem.n, "exact")
+
+
+def errors_against(problem: Problem, exact: Array, values: Array) -> Array:
     """‖values[i] − exact‖ along the first axis."""
-    reference = exact.value if isinstance(exact, Hypergradient) else exact
-    return _norm(problem, values - reference)
+    if exact.ndim > 1 and exact.shape != values.shape[1:]:
+        raise BadInput(
+            "exact does not fit the result",
+            measured=f"exact {tuple(exact.shape)}, value {tuple(values.shape[1:])}",
+            required="one vector (n,), or one for each entry of the leading axes",
+            advice="ask for exact_hypergradient(problem, lam) at the same lam",
+        )
+    return _norm(problem, values - exact)

@@ -13,6 +13,7 @@ from refimpl.approximate.result import (
     Approximation,
     errors_against,
     finished,
+    reference,
     require_solvers,
     start_point,
 )
@@ -37,8 +38,8 @@ def reverse(
 
     Memory O(T d): every state is kept. Cost: one product with each B_tᵀ and each A_tᵀ, without A_1ᵀ where w_0 is given.
     w0 : the origin, an array (..., d), or a Map of λ (solvers.IdentityStart: MAML).
-    exact : asks for ``curve``, whose entry K is the error of the sum over the last K steps (K = 0 … T; the full
-    result, with w_0's own term, is the last entry).
+    exact : an ``exact_hypergradient`` or ``improved_hypergradient`` (or its value) asks for ``curve``, whose entry K is
+    the error of the sum over the last K steps (K = 0 … T; the full result, with w_0's own term, is the last entry).
     """
     return _backward(problem, lam, lower, w0, None, exact)
 
@@ -63,7 +64,7 @@ def one_step(problem: Problem, lam: Any, *, lower: LowerSolver, w0: Any = None) 
 def _backward(
     problem: Problem, lam: Any, lower: LowerSolver, w0: Any, last: int | None, exact: Any
 ) -> Approximation:
-    lam = problem.lam(lam)
+    lam, exact = problem.lam(lam), reference(problem, exact)
     w0, start = start_point(problem, lam, w0)
     require_solvers(lower, LowerSolver)
     lower = lower.prepared(problem, lam, w0)
@@ -103,9 +104,9 @@ def forward(
     """The same derivative from the first step on: Z_t = A_t Z_{t−1} + B_t, then ∇_λF + Z_Tᵀ∇_wF.
 
     Memory O(n d), whatever T. Cost: per step n products with A_t and one dense B_t.
-    exact : asks for ``curve``, whose entry t is the error of t steps (t = 0 … T).
+    exact : as in ``reverse``; asks for ``curve``, whose entry t is the error of t steps (t = 0 … T).
     """
-    lam = problem.lam(lam)
+    lam, exact = problem.lam(lam), reference(problem, exact)
     w0, start = start_point(problem, lam, w0)
     require_solvers(lower, LowerSolver)
     lower = lower.prepared(problem, lam, w0)

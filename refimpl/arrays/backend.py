@@ -208,13 +208,15 @@ class Backend:
 
     def _from_host(self, x: Any, name: str) -> Array:
         try:
+            if _has_truth_values(x):  # which NumPy would count as 0 and 1
+                raise TypeError("truth values")
             return self.asarray(x)
         except (TypeError, ValueError) as e:
             raise BadInput(
                 f"{name} is not an array of real numbers",
                 measured=getattr(e, "measured", e),
                 required="a rectangular list of numbers",
-                advice="look for a missing entry, a string or a complex number in it",
+                advice="look for a missing entry, a string, a truth value or a complex number in it",
             ) from None
 
     def _checked_numbers(self, x: Array, name: str) -> Array:
@@ -300,3 +302,7 @@ def unavailable(what: str, extra: str) -> BackendUnavailable:
         required=f"the extra {extra!r}",
         advice=f"pip install 'refimpl[{extra}]'",
     )
+
+
+def _has_truth_values(x: Any) -> bool:
+    return any(map(_has_truth_values, x)) if isinstance(x, list | tuple) else isinstance(x, bool)

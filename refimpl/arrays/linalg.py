@@ -170,7 +170,8 @@ def not_positive(how: str, smallest: Any) -> HypothesisViolated:
         "the lower-level Hessian is not positive definite",
         measured=measured,
         required="strong convexity: every eigenvalue of the Hessian in w above 0",
-        advice="add a ridge term or move to a minimiser; a non-symmetric Jacobian needs a FixedPointProblem",
+        advice="move to a minimiser, or add a ridge term; where G has many minimisers improved_hypergradient takes "
+        "the one that is best for F; a non-symmetric Jacobian needs a FixedPointProblem",
     )
 
 
