@@ -1,7 +1,8 @@
 """What the claims on registered experiments share: intervals over seeds, and the fields of a claim.
 
 *Not refuted*: it reproduces, every interval lies above 0. *Refuted*: one lies below its smallest effect of interest.
-*Undecided*: neither.
+*Undecided*: neither. Where an interval lies above 0 and ends below the smallest effect the first rule decides; every
+claim's notes say what such an effect is worth.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from verification.model import Budget, Claim, Control, Correction, Params
 
 OUTCOMES = (
     "“Not refuted” means here that it reproduces at this scale, “refuted” that it does not; “undecided”, that an "
-    "interval neither lies above 0 nor leaves out effects that would matter."
+    "interval neither lies above 0 nor leaves out effects that would matter. Where an interval lies above 0 and yet "
+    "below the smallest effect of interest it counts as reproduced: the effect is there, and too small to matter."
 )
 INTERVAL = "No proof: a confidence interval of the registered level, over the registered seeds."
 
@@ -77,6 +79,8 @@ def registered(
     otherwise: what is said where it does not reproduce. control: a name, and the effects with the cause switched off.
     """
     null, switched_off = control
+    smallest = load(params["registration"])["decision"]["smallest_effect"][effect]
+    fields["notes"] = f"{fields.get('notes', '')} The smallest effect of interest is {smallest:g}.".lstrip()
     return Claim(
         explicit=(dict(params),),
         measure=lambda e: every(effects(e), **detail(e)),
