@@ -12,7 +12,7 @@ from typing import Any
 from refimpl.errors import BadInput, HypothesisViolated
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
     """{λ : ‖λ − lam‖ <= lam_radius} x {w : ‖w − w_centre‖ <= w_radius}, centres (n,) and (d,) on the host."""
 

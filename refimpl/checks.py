@@ -208,7 +208,7 @@ def _finite_sum(thing: Any, lam: Array, w: Array, u: Array, v: Array, allowed: f
             yield Row(name, f"finite sum {lead}", error, allowed * 10)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Term:
     """points -> the quantity of ``thing.at(points)``, one per point."""
 

@@ -16,7 +16,7 @@ from refimpl.objective import Around, Objective
 from refimpl.operators import Operator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Combined(Around):
     """a f(λ, w) + b g(λ, w) for numbers a and b. Its terms are those of f, and g stays whole.
 
@@ -85,7 +85,7 @@ class Combined(Around):
         return Bounds(**{**summed, "hess_ww_min": least})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Restricted(Around):
     """f(λ, o + C x) as a function of λ and x: origin o (..., d), columns C (..., d, k); k = 0 is legal."""
 

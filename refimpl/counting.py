@@ -56,7 +56,7 @@ def uncounted(level: Objective | Map) -> Objective | Map:
     return level
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CountedObjective(Objective):
     """An objective that adds 1 to ``tally[role.quantity]`` per call."""
 
@@ -100,7 +100,7 @@ class CountedObjective(Objective):
         return self.inner.bounds(region)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CountedMap(Map):
     """A map that adds 1 to ``tally[role.quantity]`` per value and per product with a Jacobian."""
 

@@ -17,7 +17,7 @@ from refimpl.spaces import Indices, Minibatch, Product, Space
 SURE = Indices(1)  # nothing random; its sample takes nothing from the generator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Draws:
     """One draw of a level: ``space`` is masks × data, ``at`` the level under the masks on the data drawn.
 

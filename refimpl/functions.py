@@ -50,7 +50,7 @@ def _require_shape(out: Array, shape: tuple[int, ...], what: str, advice: str) -
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FunctionObjective(Objective):
     """f(λ, w) and autograd's derivatives of it."""
 
@@ -97,7 +97,7 @@ class FunctionObjective(Objective):
         return lambda u: _over_leading(product, shape, lam, w, u)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FunctionMap(Map):
     """Φ(λ, w) and autograd's Jacobians of it."""
 

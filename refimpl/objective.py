@@ -282,7 +282,7 @@ def _no_bounds(thing: Any) -> BadInput:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DescentMap(Made, Map):
     """Φ(λ, w) = w − η ∇_w G(λ, w): one gradient step on the lower level (contraction, (3))."""
 

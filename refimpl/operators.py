@@ -16,7 +16,7 @@ from refimpl.arrays.backend import Array
 Apply = Callable[[Array], Array]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operator:
     """An m x n matrix given by its products.
 

@@ -126,7 +126,7 @@ class Problem(Movable):
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BilevelProblem(Problem):
     """The lower level minimises G(λ, ·), strongly convex: r = ∇_wG.
 
@@ -203,7 +203,7 @@ class BilevelProblem(Problem):
         return FixedPointProblem(self.upper, phi, self.domain, self.name, self.initial)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedPointProblem(Problem):
     """The lower level is the fixed point of a contraction Φ(λ, ·): r = w − Φ(λ, w)."""
 

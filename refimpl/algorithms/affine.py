@@ -29,7 +29,7 @@ Step = AffineStep | PackedStep
 Known = dict[Hashable, Step]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Iteration:
     """Iteration ``state.k`` as a map of the named arrays; the state's others stay as they are."""
 
@@ -114,7 +114,7 @@ class Iteration:
             raise not_affine(str(e.what), "run the algorithm with replicates instead") from e
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coefficients:
     """points -> A, b of a part of an iteration as a map of the arrays of ``sizes``; ``held`` are the others."""
 

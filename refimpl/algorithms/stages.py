@@ -84,7 +84,7 @@ def drawn(
     return Stage(tuple(parts), copies, (key, batch))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lines:
     """The lines that algorithms have in common, on a problem whose levels are drawn with these batches.
 

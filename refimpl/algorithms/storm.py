@@ -50,7 +50,7 @@ def storm_moments(
     return expect(space, step, B), covariance(space, step, B)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Step:
     """Picklable ``samples -> h``."""
 

@@ -39,7 +39,7 @@ from refimpl.solvers.lower import overflow_allowed, require_count, require_finit
 from refimpl.solvers.newton import ARMIJO, HALVINGS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AugmentedLagrangian:
     """φ(w) = F − vᵀ∇_wG + (μ/2)‖∇_wG‖² at (λ, w); v = 0 is the penalty function."""
 

@@ -18,7 +18,7 @@ from refimpl.problem import Problem
 from refimpl.solvers.lower import require_finite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Approximation:
     """An approximate hypergradient; always of kind "estimated".
 

@@ -25,7 +25,7 @@ from refimpl.spaces import Repeated
 TESTED = 64  # points at which affinity is tested
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OneDraw:
     """SID with one draw in each group; steps that change with i are taken as 1, and relaxed later."""
 
@@ -83,7 +83,7 @@ class OneDraw:
 GROUPS = {"lower": 0, "linear": 1, "cross": 2, "upper": 3}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
     """points -> A, b of one of the four maps; see the module."""
 

@@ -106,7 +106,7 @@ def _parts(draws: Draws, batch: int | None) -> Iterator[tuple[Fraction, Draws]]:
             yield part, one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Deviation:
     """points -> a quantity of the level drawn minus its mean, with the points' axis in front."""
 
@@ -119,7 +119,7 @@ class _Deviation:
         return self.draws.level.backend.broadcast(values, (len(points[1]), *self.mean.shape))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Form:
     """points -> X S Xᵀ, X the deviation."""
 

@@ -33,7 +33,7 @@ BITS = 256  # working precision: 60 digits are left after a condition number of 
 DIGITS = {"float64": 53, "float32": 24}  # bits of a computed result's own numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Enclosure:
     """Balls that hold the lower solution (d,), the adjoint (d,) and the hypergradient (n,)."""
 

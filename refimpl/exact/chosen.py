@@ -33,7 +33,7 @@ from refimpl.problem import BilevelProblem, Problem
 from refimpl.sets import ConvexSet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chosen(Problem):
     """r = (Rᵀ∇_wG, Nᵀ∇_wF), for bases R (d, rank) and N (d, d − rank) that hold at every λ; no symmetric Jacobian."""
 

@@ -17,7 +17,7 @@ Kind = Literal["exact", "bounded", "estimated"]
 PROBED = 64  # largest d for which G's slope is looked at on both sides of w, along d directions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hypergradient:
     """∇f(λ) with everything needed to judge it.
 

@@ -22,7 +22,7 @@ from refimpl.exact.simple import SimpleSolution, floors, rcond_of, shown, solve_
 from refimpl.problem import BilevelProblem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImprovedHypergradient:
     """∇f(λ) of the improved model, (n,), with the solution it rests on and the adjoint v = H⁺∇_wF (d,).
 

@@ -16,7 +16,7 @@ from refimpl.solvers.newton import line_search
 from refimpl.spaces import expect
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LowerSolution:
     """w, its residual r(λ, w), the Newton correction −(∂_w r)⁻¹ r left there, and ∂_w r factorised there."""
 

@@ -28,7 +28,7 @@ from refimpl.solvers.newton import line_search
 STEPS = 100  # of Newton's method
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SimpleSolution:
     """w_λ (d,) and what it rests on.
 

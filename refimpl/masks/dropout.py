@@ -24,7 +24,7 @@ from refimpl.spaces.bernoulli import Scale
 MAX_MASKS = 2**22  # enumerated in seconds to minutes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dropout(Around):
     """f̄(λ, w) = E f(m_λ λ, m_w w), exactly: by f's closed form where it has one, else over every mask.
 
@@ -222,7 +222,7 @@ class Dropout(Around):
 _FIRST = np.array(0)  # the number of a space's only point
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Term:
     """masks -> the quantity of f under them, with the masks' axis in front also where no mask enters it."""
 
@@ -243,7 +243,7 @@ class _Term:
         return values if values.shape[0] == count else B.broadcast(values, (count, *values.shape[1:]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Reach:
     """Of masks with values 0 and s_i: s (coordinates), its largest entry, and the ends of p_i s_i²."""
 

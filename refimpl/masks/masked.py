@@ -13,7 +13,7 @@ from refimpl.objective import Objective
 from refimpl.operators import Operator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Masked(Objective):
     """f(m_λ λ, m_w w) for masks (..., n) and (..., d): formula (10), each quantity in one line."""
 

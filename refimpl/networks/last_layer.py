@@ -25,7 +25,7 @@ from refimpl.spaces import Bernoulli
 from refimpl.spaces.bernoulli import Scale
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LastLayerDropout(Around):
     """f̄(λ, w) = f + Σ_i (share_i/2) Σ_j s_j a_ij² ‖W_j‖², f a network's squared loss at the masks' mean.
 

@@ -33,7 +33,7 @@ from refimpl.spaces.bernoulli import Scale
 from refimpl.zoo.rows import numbers, zero_cross
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NetworkLoss(Objective):
     """f(λ, w) = (1/N) Σ_i s_i ℓ(net_w(x_i), y_i) + (reg/2)‖w‖²; s_i = σ(λ_i) where ``weighted``, else 1.
 

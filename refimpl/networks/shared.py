@@ -29,7 +29,7 @@ from refimpl.spaces import Indices, Space
 from refimpl.zoo.rows import numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SharedLoss(Objective):
     """f(λ, w) = (1/T) Σ_j (1/N) Σ_i ℓ(W_j (body_λ(x_ji), 1), y_ji) + (reg/2)‖w‖², w = (W_1, …, W_T).
 

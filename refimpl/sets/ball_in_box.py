@@ -15,7 +15,7 @@ from refimpl.sets.base import ConvexSet, entries, nonzero, refuse_outside, refus
 from refimpl.sets.simple import Ball, Box
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BallInBox(ConvexSet):
     """The intersection of a ball and a closed box; projecting onto one, then onto the other, is something else.
 

@@ -11,7 +11,7 @@ from refimpl.arrays.backend import Array
 from refimpl.sets.base import ConvexSet, refuse_parts, require_count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Blocks(ConvexSet):
     """Consecutive blocks of x, each with its set: pairs (size, set), a set of None being everything."""
 
@@ -46,7 +46,7 @@ class Blocks(ConvexSet):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows(ConvexSet):
     """x as a matrix of this many rows, flattened, every row in the set ``inner``, whose arrays may differ by row.
 

@@ -27,7 +27,7 @@ from refimpl.sets.base import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box(ConvexSet):
     """{x : low <= x <= high}, open=True: {low < x < high}; bounds are (n,), (rows, n), numbers, or None (none).
 
@@ -89,7 +89,7 @@ class Box(ConvexSet):
         return replace(self, open=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ball(ConvexSet):
     """{x : ‖x − centre‖ <= radius}, centre (n,) or None, the origin; P(x) = c + (x − c) min(1, R/‖x − c‖).
 
@@ -144,7 +144,7 @@ class Ball(ConvexSet):
         return backend.where(inside[..., None], x, on_sphere)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpectralBall(ConvexSet):
     """Matrices (rows, columns), flattened, with ‖X‖₂ <= radius: P(U diag(s) Vᵀ) = U diag(min(s, radius)) Vᵀ.
 

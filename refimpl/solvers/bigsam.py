@@ -144,7 +144,7 @@ def _require_weight(value: Any, name: str) -> None:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BiGSAMStep(Map):
     """w ↦ α (w − t∇_wF) + (1 − α) prox(w − s∇_wG); where α = 0, F is not evaluated."""
 

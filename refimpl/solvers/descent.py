@@ -88,7 +88,7 @@ class HeavyBall(Iteration):
         return HeavyBallMap(gradient_step, problem.backend.scalar(self.momentum), problem.backend)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeavyBallMap(Map):
     """(w, u) ↦ (Φ(λ, w) + β(w − u), w)."""
 

@@ -19,7 +19,7 @@ from refimpl.operators import Operator
 from refimpl.solvers.lower import overflow_allowed, require_count, require_finite, require_tolerance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearSolution:
     """v (..., d), the steps taken, and v_0 … v_steps where they were asked for."""
 

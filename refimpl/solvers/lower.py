@@ -17,7 +17,7 @@ from refimpl.objective import Map
 from refimpl.problem import Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """The end of a run: w (..., d), steps taken, and the last states that were asked for, oldest first."""
 

@@ -10,7 +10,7 @@ from refimpl.objective import Map
 from refimpl.operators import Operator, identity, zero
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IdentityStart(Map):
     """w_0 = λ, which needs n = d: unrolling from it is MAML (Finn et al. 2017)."""
 

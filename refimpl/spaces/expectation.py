@@ -170,7 +170,7 @@ def second_moment(
     return _over(_Squares(f, space, backend), executor, max_points, chunk)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Deviation:
     """Picklable ``points -> f − mean``."""
 

@@ -21,7 +21,7 @@ from refimpl.spaces import Minibatch
 Draw = Literal["expected", "shared mask", "own masks", "one sample"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Draws:
     """What every step draws of ``objective``; ``sample`` draws it. Raises ``BadInput`` for what cannot be drawn."""
 

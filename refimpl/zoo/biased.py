@@ -25,7 +25,7 @@ from refimpl.problem import BilevelProblem
 from refimpl.zoo.softmax import SoftmaxLoss, one_hot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BiasedSoftmax(Objective):
     """f(λ, w) = (1/T) Σ_t ℓ_t(w^t) + (strength/2)‖w^t − λ‖²: X (T, N, features), y (T, classes, N) one-hot columns.
 

@@ -24,7 +24,7 @@ from refimpl.zoo.weights import SampleWeights
 Label = Literal["singular", "indefinite", "non-symmetric", "kink", "not a contraction", "rank changes"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A problem, what is hard about it, why that matters, and a solution (λ, w(λ)) where it shows."""
 
@@ -35,7 +35,7 @@ class Case:
     w: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SoftThreshold(Objective):
     """G(λ, w) = ½‖w − λ‖² + τ Σ_j |w_j|, n = d: minimised at w_j = sign(λ_j) max(|λ_j| − τ, 0).
 

@@ -31,7 +31,7 @@ from refimpl.zoo.rows import samples
 from refimpl.zoo.softmax import one_hot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EquilibriumMap(Map):
     """Φ(λ, w)_i = tanh(A Σ_j P_ij w_j + B x_i + c): X (..., N, features), P (N, N), None for the identity.
 
@@ -137,7 +137,7 @@ def _longest(M: np.ndarray) -> float:
     return float(np.linalg.norm(M, axis=1).max())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Equilibrium(FixedPointProblem):
     """The problem, which knows what a minibatch of its examples is."""
 

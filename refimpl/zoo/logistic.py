@@ -15,7 +15,7 @@ from refimpl.problem import BilevelProblem
 from refimpl.zoo.rows import LinearModelLoss, Penalised, design, require_same_features, samples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LogisticLoss(LinearModelLoss):
     """f(λ, w) = (1/N) Σ_i log(1 + exp(−y_i x_i·w)) with labels y = ±1.
 
@@ -38,7 +38,7 @@ class LogisticLoss(LinearModelLoss):
         return 0 * self.y
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SoftLabelLoss(LinearModelLoss):
     """f(λ, w) = (1/N) Σ_i y_i log(1 + exp(−z_i)) + (1 − y_i) log(1 + exp(z_i)), z = Xw, labels y in [0, 1].
 

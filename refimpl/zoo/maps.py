@@ -24,7 +24,7 @@ from refimpl.zoo.uppers import linear
 TANH_CURVATURE = 4 / (3 * sqrt(3))  # sup |tanh''| = sup 2t(1 − t²), attained at t² = 1/3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AffineMap(Terms, Map):
     """Φ(λ, w) = (1/N) Σ_k A_k w + B_k λ + c_k: A (N, d, d), in general not symmetric, B (N, d, n), c (N, d).
 
@@ -71,7 +71,7 @@ class AffineMap(Terms, Map):
         return MapBounds(d_w=spectral_norm(A), d_lam=spectral_norm(B))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TanhMap(Map):
     """Φ(λ, w) = tanh(A w + B λ + c), entry by entry: A (d, d), B (d, n), c (d,); a contraction if ‖A‖ < 1."""
 
@@ -134,7 +134,7 @@ class TanhMap(Map):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BentLine(Map):
     """Φ(λ, w) = q w + λ (1 + ν w) on R, n = d = 1: ∂_wΦ = q + νλ and ∂_λΦ = 1 + νw are |ν|-Lipschitz."""
 

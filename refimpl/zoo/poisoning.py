@@ -27,7 +27,7 @@ from refimpl.zoo.terms import OverRows
 from refimpl.zoo.uppers import Scaled
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PoisonedSoftmax(OverRows, Objective):
     """G(Γ, w): X (..., N, features), y (..., classes, N) one-hot, pick (..., N, poisoned) rows of 0 with at most one 1.
 

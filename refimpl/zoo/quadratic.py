@@ -26,7 +26,7 @@ from refimpl.zoo import dyadic
 from refimpl.zoo.terms import Terms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quadratic(Terms, Objective):
     """The mean of N quadratics; each coefficient has the terms' axis N in front of its own axes.
 

@@ -76,7 +76,7 @@ def require_one(lead: int) -> None:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReadoutLoss(Objective):
     """F(λ, w) = mean over the labelled rows of logsumexp(z_i) − z_i[label], z_i = D w_i + b.
 

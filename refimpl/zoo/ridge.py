@@ -14,7 +14,7 @@ from refimpl.sets import Box
 from refimpl.zoo.rows import LinearModelLoss, Penalised, design, require_same_features, samples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HalfSquares(LinearModelLoss):
     """f(λ, w) = (1/(2N)) ‖Xw − y‖²; ℓ'' = 1 and ℓ''' = 0. Polynomial: runs on every backend."""
 

@@ -19,7 +19,7 @@ from refimpl.operators import Operator
 from refimpl.zoo.terms import OverRows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearModelLoss(OverRows, Objective):
     """f(λ, w) = (1/N) Σ_i ℓ(x_i·w, y_i), ℓ convex in the score z = x_i·w: X (N, d), y (N,).
 
@@ -143,7 +143,7 @@ class LinearModelLoss(OverRows, Objective):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Penalised(Around):
     """f(λ, w) = data(w) + ½ Σ_j π_j w_j², with π = λ, or π = exp(λ) where ``log``.
 

@@ -25,7 +25,7 @@ from refimpl.zoo.weights import WeightBounds
 THIRD = (2 / 27) ** 0.5  # sup over p and ‖u‖₂ = 1 of the third central moment of u under p: see `bounds`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SoftmaxLoss(OverRows, Objective):
     """f(λ, w) = (1/N) Σ_i s_i(λ) ℓ_i(w) + (reg/2)‖w‖²; every s_i = 1 unless a subclass says otherwise.
 

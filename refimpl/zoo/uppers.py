@@ -20,7 +20,7 @@ from refimpl.zoo.softmax import SoftmaxLoss, one_hot
 from refimpl.zoo.terms import Terms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scaled(Around):
     """factor · f: of a level to be maximised, factor −1."""
 
@@ -55,7 +55,7 @@ class Scaled(Around):
         return Bounds(**{**scaled, "hess_ww_min": least})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Linear(Terms, Objective):
     """F(λ, w) = (1/N) Σ_k c_k·w + l_k·λ, c (N, d), l (N, n): polynomial, and every second derivative is 0."""
 
@@ -101,7 +101,7 @@ class Linear(Terms, Objective):
         return Bounds(grad_w=grad_w, hess_ww=0.0, hess_ww_min=0.0, cross=0.0, hess_ll=0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LogCosh(LinearModelLoss):
     """F(λ, w) = (1/N) Σ_i log cosh(x_i·w − y_i): a smooth absolute deviation, |ℓ'| < 1.
 

@@ -23,7 +23,7 @@ from refimpl.zoo import weighted_softmax
 from refimpl.zoo.weighted_softmax import WeightedSoftmax, digits_data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeightFunctionMap(Made, Map):
     """Φ(λ, w) = w − η ((1/N) Σ_i V(ℓ_i(w); λ) ∇ℓ_i(w) + reg w), n = 3 hidden + 1; a mean over samples.
 

@@ -17,7 +17,7 @@ from refimpl.zoo.rows import LinearModelLoss
 from refimpl.zoo.weights import SIGMOID, SampleWeights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeightedRows(Around):
     """f(λ, w) = (1/N) Σ_i ω_i(λ) ℓ(x_i·w, y_i), λ ∈ R^N: ℓ, X and y those of ``data``.
 

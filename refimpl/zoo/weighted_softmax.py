@@ -25,7 +25,7 @@ from refimpl.zoo.softmax import SoftmaxLoss, one_hot
 from refimpl.zoo.weights import SIGMOID, Kind, SampleWeights, WeightBounds, domain, initial
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeightedSoftmax(SoftmaxLoss):
     """G(λ, w) = (1/N) Σ_i ω_i(λ) ℓ_i(w) + (reg/2)‖w‖² with λ ∈ R^N."""
 

@@ -37,7 +37,7 @@ class WeightBounds:
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SampleWeights(Movable):
     """ω_i of λ ∈ R^N: σ(λ_i) where ``kind`` is "sigmoid", λ_i where it is "identity" (polynomial; λ_i < 0 is legal).
 

@@ -132,7 +132,7 @@ def _as_held(B: Backend, keep: list[Fraction]) -> np.ndarray:
     return np.array(keep if exact else [float(p) for p in keep], dtype=object if exact else np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Layer:
     """What the chain rule needs: h and act' (B, n), a and s (n,)."""
 

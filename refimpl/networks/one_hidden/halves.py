@@ -30,7 +30,7 @@ BLOCK = 2**15  # masks per block and sample: three arrays of 256 KiB
 LARGEST = 700.0  # exp of it, and of minus it, is a normal number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Tables:
     """Both halves: sums (B, 2^·), probabilities (2^·,), and how far the samples' x reach."""
 

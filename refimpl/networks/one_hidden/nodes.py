@@ -188,7 +188,7 @@ def _softplus(x: np.ndarray, e: np.ndarray) -> np.ndarray:
     return out if np.isfinite(e.max()) else np.where(np.isinf(e), x, out)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Work:
     """Arrays used again and again: they stay in the cache. The pairs' second rows are ones."""
 
@@ -202,7 +202,7 @@ class _Work:
         return cls(np.empty((nodes, left)), np.empty((nodes, right)), np.ones((2, left)), np.ones((2, right)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Rule:
     """K nodes of [−1, 1], highest first."""
 

@@ -20,7 +20,7 @@ from refimpl.errors import NotCertified
 EPS = 2.0**-52
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sums:
     """z_b(m) = offset_b + Σ_j terms_bj m_j with P(m_j = 1) = keep_j in (0, 1), and the loss that is taken of it."""
 
@@ -40,7 +40,7 @@ class Sums:
         return int(self.offset.shape[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """loss = Σ_b E ℓ(z_b), slope_b = E ℓ'(z_b), joint_bj = E ℓ'(z_b) m_j; or bounds on the errors of these."""
 
@@ -60,7 +60,7 @@ def bits(n: int, start: int = 0, stop: int | None = None) -> np.ndarray:
     return ((k[:, None] >> np.arange(n)) & 1).astype(np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """offset_b + Σ_j terms_bj m_j of all masks m, (B, 2ⁿ), as a sum of two floats, of which ``low`` is a few units of
     the last place of ``high``."""

@@ -24,7 +24,7 @@ from refimpl.spaces import Indices, Space
 from refimpl.zoo.rows import zero_cross
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TracedLoss(Objective):
     """f(λ, w) = (1/N) Σ_i s_i ℓ_i(w) + (reg/2)‖w‖²; s_i = σ(λ_i) where ``weighted``, else 1.
 
