@@ -15,7 +15,7 @@ from refimpl.exact.lower import floor_at, require_smooth
 from refimpl.problem import BilevelProblem, FixedPointProblem, Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Check:
     """What was measured at one (λ, w). ``violations``: the hypotheses that fail, a sentence each.
 
