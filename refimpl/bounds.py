@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from refimpl.arrays.numbers import as_number
 from refimpl.errors import BadInput, HypothesisViolated
 
 
@@ -22,11 +23,11 @@ class Region:
     w_radius: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.lam_radius >= 0 and self.w_radius >= 0):
+        if not (as_number(self.lam_radius) >= 0 and as_number(self.w_radius) >= 0):
             raise BadInput(
                 "a radius is negative",
                 measured=(self.lam_radius, self.w_radius),
-                required=">= 0",
+                required="numbers >= 0",
                 advice="0 is a point",
             )
 

@@ -9,9 +9,9 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral
 from typing import Any
 
+from refimpl.arrays.numbers import as_number, is_whole
 from refimpl.errors import BadInput
 
 
@@ -35,7 +35,7 @@ class Fixed(Length):
     count: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.count, Integral) or isinstance(self.count, bool) or self.count < 0:
+        if not (is_whole(self.count) and self.count >= 0):
             raise _refusal(self.count, "a whole number >= 0")
 
     def __call__(self, s: int) -> int:
@@ -61,17 +61,16 @@ class Growing(Length):
     exponent: Any = 1
 
     def __post_init__(self) -> None:
-        if not (0 < self.scale < math.inf and 0 < self.exponent < math.inf):
+        if not (0 < as_number(self.scale) < math.inf and 0 < as_number(self.exponent) < math.inf):
             raise _refusal((self.scale, self.exponent), "a scale and an exponent, finite numbers > 0")
         if self.exponent == int(self.exponent):
             object.__setattr__(self, "exponent", int(self.exponent))
 
     def __call__(self, s: int) -> int:
-        exact = isinstance(self.exponent, Integral)
+        scale, exponent = as_number(self.scale), self.exponent
+        exact = isinstance(exponent, int)
         return math.ceil(
-            Fraction(self.scale) * (s + 1) ** self.exponent
-            if exact
-            else self.scale * (s + 1) ** self.exponent
+            Fraction(scale) * (s + 1) ** exponent if exact else scale * (s + 1) ** as_number(exponent)
         )
 
 
@@ -83,11 +82,11 @@ class Logarithmic(Length):
     factor: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.scale < math.inf and 1 <= self.factor < math.inf):
+        if not (0 < as_number(self.scale) < math.inf and 1 <= as_number(self.factor) < math.inf):
             raise _refusal((self.scale, self.factor), "a scale > 0 and a factor >= 1, finite")
 
     def __call__(self, s: int) -> int:
-        return math.ceil(self.scale * math.log(self.factor * (s + 1)))
+        return math.ceil(as_number(self.scale) * math.log(self.factor * (s + 1)))
 
 
 def as_length(length: Any) -> Length:

@@ -9,10 +9,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
-from refimpl.arrays.numbers import require_number
+from refimpl.arrays.numbers import is_whole, require_number
 from refimpl.errors import BadInput
 from refimpl.objective import Movable
 
@@ -110,7 +109,7 @@ class Drops(Rate):
         _require_positive(self.rate, "the step size")
         _require_positive(self.factor, "the factor")
         at: tuple[int, ...] = tuple(self.at) if isinstance(self.at, Iterable) else (0,)  # refused below
-        if not all(isinstance(k, Integral) and k >= 1 for k in at) or list(at) != sorted(set(at)):
+        if not all(is_whole(k) and k >= 1 for k in at) or list(at) != sorted(set(at)):
             raise BadInput(
                 "the step size drops where?",
                 measured=self.at,
@@ -136,7 +135,7 @@ class WarmUp(Rate):
 
     def __post_init__(self) -> None:
         for value, name in ((self.width, "the width"), (self.warm, "the number of warm-up steps")):
-            if not isinstance(value, Integral) or value < 1:
+            if not (is_whole(value) and value >= 1):
                 raise BadInput(
                     f"{name} must be a whole number",
                     measured=value,

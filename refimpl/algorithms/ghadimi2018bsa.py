@@ -19,6 +19,7 @@ from refimpl.algorithms.protocol import State
 from refimpl.approximate.inverse import ProductNeumann, SumNeumann
 from refimpl.approximate.sampled import SampledHypergradient
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import as_number
 from refimpl.errors import BadInput
 from refimpl.lengths import Fixed, Growing, Length, Logarithmic, as_length
 from refimpl.problem import BilevelProblem
@@ -92,7 +93,7 @@ class BSA(Estimating):
 
 def neumann_terms(mu: float, L: float) -> Length:
     """K_k = ⌈log √(k+1) / log(1/(1 − μ/L))⌉: the truncation's bias falls as 1/√(k+1). Raises ``BadInput``."""
-    if not 0 < mu <= L:
+    if not 0 < as_number(mu) <= as_number(L) < math.inf:
         raise BadInput(
             "these are no constants of strong convexity and smoothness",
             measured=f"mu={mu}, L={L}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from numbers import Integral
 from typing import Any
 
 from refimpl.arrays.backend import to_numpy
@@ -18,7 +19,7 @@ def as_number(x: Any) -> Any:
     >>> as_number(Fraction(1, 3)), as_number(2), as_number("2")
     (Fraction(1, 3), Fraction(2, 1), nan)
     """
-    if isinstance(x, bool | str | bytes) or getattr(getattr(x, "dtype", None), "kind", "f") in "bcmM":
+    if isinstance(x, bool | str | bytes) or getattr(getattr(x, "dtype", None), "kind", "f") in "bcmMSU":
         return math.nan  # arrays of no axes too
     if hasattr(x, "numerator"):  # int, Fraction, NumPy's whole numbers, fmpz, fmpq
         return Fraction(int(x.numerator), int(x.denominator))
@@ -28,6 +29,16 @@ def as_number(x: Any) -> Any:
         return float(to_numpy(x))
     except (TypeError, ValueError):
         return math.nan
+
+
+def is_whole(x: Any) -> bool:
+    """Is x a whole number of Python or NumPy? A truth value or a time difference, which pass for one, is none.
+
+    >>> [is_whole(x) for x in (3, 3.0, True)]
+    [True, False, False]
+    """
+    kind = getattr(getattr(x, "dtype", None), "kind", "i")
+    return isinstance(x, Integral) and not isinstance(x, bool) and kind != "m"
 
 
 def require_number(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from numbers import Integral
 from typing import Any, NoReturn
 
 import numpy as np
 
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import is_whole
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.objective import Movable
 
@@ -120,22 +121,25 @@ def from_lists(x: Any, name: str, backend: Backend) -> Any:
 
 def bounds_of(x: Any, name: str) -> Any:
     """None, a number, or an array of floats: lists and whole numbers become one. Raises ``BadInput``, also for NaN."""
-    if isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype.kind in "biu"):
+    if isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype.kind in "iu"):
         x = NUMPY._from_host(x, name)
-    host = np.zeros(0) if x is None else to_numpy(x)
-    if host.dtype.kind not in "biuf" or np.isnan(host).any():
+    try:
+        host = np.zeros(0) if x is None else to_numpy(x)
+    except (TypeError, ValueError, OverflowError):
+        host = np.array(math.nan)
+    if host.dtype.kind not in "iuf" or np.isnan(host).any():
         raise BadInput(
             f"{name} holds no real numbers",
             measured=x,
             required="a real number, or an array of them, on the last axis",
-            advice="look for NaN, text and complex numbers",
+            advice="look for NaN, text, truth values and complex numbers",
         )
     return x
 
 
 def require_count(value: Any, name: str) -> None:
     """A whole number >= 1; else ``BadInput``."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+    if not (is_whole(value) and value >= 1):
         raise BadInput(f"{name} must be a whole number", measured=value, required=">= 1", advice="count them")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
+from fractions import Fraction
 from typing import Any
 
 from refimpl.arrays import Backend
@@ -52,16 +53,24 @@ def contraction_of(sigma: Any, smoothness: Any, t: Any) -> float:
 
     It contracts by 1 − tσ <= β, with equality for the longest t; β is what the method's schedule is stated with.
     """
+    given = f"sigma = {sigma}, smoothness = {smoothness}, t = {t}"
+    sigma, smoothness, t = (_one_number(x) for x in (sigma, smoothness, t))
     if not (0 < sigma <= smoothness < math.inf and 0 < t * (sigma + smoothness) <= 2):
         raise BadInput(
             "this step on F is not proved to contract",
-            measured=f"sigma = {sigma}, smoothness = {smoothness}, t = {t}",
-            required="0 < sigma <= smoothness, 0 < t <= 2/(sigma + smoothness)",
+            measured=given,
+            required="numbers 0 < sigma <= smoothness, 0 < t <= 2/(sigma + smoothness)",
             advice="t = 2/(sigma + smoothness) is the longest; F needs strong convexity, a ridge for example",
         )
     return math.sqrt(
         max(0, 1 - 2 * t * sigma * smoothness / (sigma + smoothness))
     )  # rounding at sigma = smoothness
+
+
+def _one_number(x: Any) -> Any:
+    """x as what compares with floats; NaN for what is none, for a ball too, whose β no float encloses."""
+    number = as_number(x)
+    return number if isinstance(number, float | Fraction) else math.nan
 
 
 @dataclass(frozen=True)

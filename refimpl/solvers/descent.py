@@ -9,12 +9,13 @@ import numpy as np
 
 from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import require_number
 from refimpl.bounds import Region, best_step
 from refimpl.errors import BadInput
 from refimpl.objective import Map, descent_map
 from refimpl.operators import Operator
 from refimpl.problem import BilevelProblem, FixedPointProblem, Problem
-from refimpl.solvers.lower import Iteration, require_count
+from refimpl.solvers.lower import Iteration, require_count, require_positive
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class GradientDescent(Iteration):
 
     def __post_init__(self) -> None:
         require_count(self.steps, "steps")
+        _require_step(self.step)
 
     def prepared(self, problem: Problem, lam: Array, w0: Array) -> GradientDescent:
         return self if self.step is not None else replace(self, step=proved_step(problem, lam, w0))
@@ -64,7 +66,7 @@ class GradientDescent(Iteration):
 class HeavyBall(Iteration):
     """w ← w − step ∇_wG(λ, w) + momentum (w − w_prev), on states (w, w_prev), from w_prev = w_0.
 
-    What is linearised is the map of the pair: its Jacobian is 2d x 2d (B. Polyak, 1964).
+    What is linearised is the map of the pair: its Jacobian is 2d x 2d (B. Polyak, 1964). 0 <= momentum < 1.
     """
 
     steps: int
@@ -73,6 +75,8 @@ class HeavyBall(Iteration):
 
     def __post_init__(self) -> None:
         require_count(self.steps, "steps")
+        _require_step(self.step)
+        require_number(self.momentum, "momentum", "0 is gradient descent", high=1, closed=True)
 
     def prepared(self, problem: Problem, lam: Array, w0: Array) -> HeavyBall:
         return self if self.step is not None else replace(self, step=proved_step(problem, lam, w0))
@@ -137,6 +141,12 @@ class HeavyBallMap(Map):
             return B.concat([top, 0 * top])
 
         return Operator(B, (self.d, self.n), apply, lambda s: inner.T @ self._halves(s)[0], inner.lead)
+
+
+def _require_step(step: Any) -> None:
+    """A number above 0, or None; else ``BadInput``."""
+    if step is not None:
+        require_positive(step, "the step", "2/(mu + L) is the best one; None takes the one that is proved")
 
 
 def _minimisation(problem: Problem, who: str) -> BilevelProblem:

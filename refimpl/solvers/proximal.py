@@ -8,12 +8,12 @@ from typing import Any
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import require_number
 from refimpl.errors import BadInput
 from refimpl.objective import Movable
 from refimpl.operators import Operator, identity
 from refimpl.sets import Ball, Box, ConvexSet
 from refimpl.sets.base import nonzero, scaled_to_one
-from refimpl.solvers.lower import require_positive
 
 
 class Proximal(Movable, ABC):
@@ -35,8 +35,7 @@ class SoftThreshold(Proximal):
     tau: Any
 
     def __post_init__(self) -> None:
-        if self.tau != 0:
-            require_positive(self.tau, "tau", "0 thresholds nothing")
+        require_number(self.tau, "tau", "0 thresholds nothing", closed=True)
 
     def __call__(self, x: Array, step: Any, backend: Backend) -> Array:
         cut = step * self.tau

@@ -218,7 +218,7 @@ def _keep_probs(keep_prob: Any, groups: tuple[int, ...] | None) -> tuple[Fractio
     if outside := [g for g, p in enumerate(exact) if not 0 <= p <= 1]:
         raise BadInput(
             "a keep probability is outside [0, 1]",
-            measured=f"{float(exact[outside[0]]):.6g} of mask variable{_some(outside)}",
+            measured=f"{keep_prob[outside[0]]} of mask variable{_some(outside)}",
             required="0 <= keep_prob <= 1",
             advice="keep_prob is the probability that a unit is kept; a dropout rate q is keep_prob = 1 − q",
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from refimpl.arrays.numbers import is_whole
 from refimpl.errors import BadInput
 
 
@@ -67,11 +68,11 @@ class Indices(Space):
     count: int
 
     def __post_init__(self) -> None:
-        if self.count < 1:
+        if not (is_whole(self.count) and self.count >= 1):
             raise BadInput(
                 "a finite sum needs at least one term",
-                measured=self.count,
-                required=">= 1",
+                measured=repr(self.count),
+                required="a whole number >= 1",
                 advice="check that the data set is not empty",
             )
 
