@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 
 import refimpl as ri
-from refimpl.algorithms import BSGM, FSLA, Algorithm, Diverged, DropoutFSLA, Improved, State, run, whole_state
+from refimpl.algorithms import (
+    BSGM,
+    FSLA,
+    Algorithm,
+    Diverged,
+    DropoutFSLA,
+    Improved,
+    State,
+    fixed_lambda,
+    run,
+    whole_state,
+)
 from refimpl.arrays import backend, to_numpy
 from refimpl.draws import Draws
 from refimpl.errors import BadInput, HypothesisViolated
@@ -21,6 +32,7 @@ from refimpl.sets import Box
 from refimpl.solvers import BiGSAM, GradientDescent
 from refimpl.spaces import Minibatch
 from refimpl.zoo import logistic, quadratic, ridge
+from refimpl.zoo.uppers import Scaled
 from tests.algorithm_things import algorithm_1, drawn, pick, stepped
 from tests.backends import everywhere, on_cpu, round_trip
 from tests.rounding import assert_rounded
@@ -320,9 +332,35 @@ def test_what_is_no_next_state_is_refused_by_name(returned, measured):
         def step(self, problem, state, sample):
             return returned(state)
 
-    with pytest.raises(BadInput, match=r"Forgetful\.step returned no next state") as caught:
-        run(Forgetful(), PLAIN, START[0], steps=2, rng=0)
-    assert str(caught.value.measured) == measured
+    for use in (
+        lambda: run(Forgetful(), PLAIN, START[0], steps=2, rng=0),
+        lambda: whole_state(Forgetful(), PLAIN, START[0], steps=2),
+    ):
+        with pytest.raises(BadInput, match=r"Forgetful\.step returned no next state") as caught:
+            use()
+        assert str(caught.value.measured) == measured
+
+
+def test_exact_moments_look_at_every_iteration_prepared():
+    # kills: exact-moments/step-not-looked-at, exact-moments/arrays-lost
+    class Late(Toy):
+        def step(self, problem, state, sample):
+            new = super().step(problem, state, sample)
+            return dataclasses.replace(new, k=state.k) if state.k == 2 else new
+
+    whole_state(Late(), PLAIN, START[0], steps=2)
+    with pytest.raises(BadInput, match=r"Late\.step returned no next state"):
+        whole_state(Late(), PLAIN, START[0], steps=3)
+
+    class Loses(FSLA):
+        def step(self, problem, state, sample):
+            new = super().step(problem, state, sample)
+            return State(new.k, new.lam, new.w)
+
+    loses = Loses(delta=0.1, schedule="constant")
+    for use in (whole_state, fixed_lambda):
+        with pytest.raises(BadInput, match="State without v, d, lam_prev"):
+            use(loses, PLAIN, START[0])
 
 
 def test_an_algorithm_is_a_space_and_a_step():
@@ -488,6 +526,31 @@ def test_other_refusals_of_a_step_stay_what_they_are():
 
     with pytest.raises(BadInput, match=r"^no"):
         run(Refuses(delta=0.1), PLAIN, START[0], steps=1, rng=0)
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_right_side_that_overflowed_is_a_divergence(every):
+    """At a finite w, about 10¹⁶⁰, ∇_wF of 10²⁰⁰ times a quadratic is infinite. Kills: BadInput, no result."""
+    steep = dataclasses.replace(PLAIN, upper=Scaled(1e200, PLAIN.upper))
+    with pytest.raises(Diverged, match="right side of the linear system") as caught:
+        run(BSGM(t=1, k=2, J=1, alpha=0.1, rate=1e160), steep, START[0], steps=3, rng=0, every=every)
+    assert caught.value.result.state.k == caught.value.result.times[-1] == 0
+    assert "in iteration 1" in caught.value.measured
+
+
+def test_a_number_that_no_float_holds():
+    """Python's floats raise where arrays become infinite. Kills: a bare OverflowError."""
+
+    class Steep(Toy):
+        def step(self, problem, state, sample):
+            new = super().step(problem, state, sample)
+            return dataclasses.replace(new, lam=new.lam * 1e200**state.k)
+
+    with pytest.raises(Diverged, match="too large for a float in iteration 3") as caught:
+        run(Steep(), PLAIN, START[0], steps=9, rng=0)
+    assert caught.value.result.times == (0, 1, 2)
+    with pytest.raises(Diverged, match="int too large to convert to float"):
+        run(FSLA(delta=10**400, schedule="constant"), PLAIN, START[0], steps=1, rng=0)
 
 
 def test_leaving_the_set_of_lam_is_said():

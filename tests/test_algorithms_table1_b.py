@@ -17,6 +17,7 @@ from refimpl.algorithms.huang2021sabiadam import SaBiAdam
 from refimpl.algorithms.huang2021vrsabiadam import VRSaBiAdam
 from refimpl.algorithms.khanduri2021sustain import SUSTAIN
 from refimpl.algorithms.matrices import at_least, at_most, flat, rows, semidefinite
+from refimpl.algorithms.pieces import capped
 from refimpl.algorithms.yang2021mrbo import MRBO
 from refimpl.algorithms.yang2021vrbo import VRBO
 from refimpl.approximate.inverse import ProductNeumann, SumNeumann
@@ -463,6 +464,30 @@ def test_a_weight_of_one_forgets(name):
     assert not all((x == fresh.arrays[key]).all() for key, x in new.arrays.items())
 
 
+@pytest.mark.parametrize("size", [1e160, 1e200, 1e308])
+@pytest.mark.parametrize("name", CASES)
+def test_steps_whose_square_no_float_holds(name, size):
+    """Weights of momenta are then 1, and what diverges says so. Kills: a bare OverflowError."""
+    a, long = CASES[name], Constant(size)
+    a = replace(a, **dict.fromkeys(a.rates, long))
+    if hasattr(a, "weights"):
+        assert a.weights(1)[1] == 1
+    if isinstance(a, SaBiAdam):  # whose steps are capped
+        assert np.isfinite(run(a, PLAIN, START[0], steps=9, rng=0).state.lam).all()
+        return
+    with pytest.raises(Diverged) as caught:
+        run(a, PLAIN, START[0], steps=9, rng=0)
+    assert caught.value.result.times[0] == 0
+
+
+def test_weights_of_what_no_float_holds():
+    # kills: pieces/weight-of-what-overflows
+    tiny = Fraction(1, 10**500)
+    assert capped(1.0, 1e200, 2) == capped(0.5, Fraction(10**400)) == 1
+    assert capped(tiny, 1e200, 2) == tiny * Fraction(1e200) ** 2 < 1
+    assert capped(tiny, 0.5, 2) == 0.0
+
+
 def test_vrbo_begins_anew_in_every_period():
     """Iterations that q divides do not look at d and e, the others do."""
     a, state, _ = own("vrbo", RIDGE, RIDGE_START)
@@ -661,10 +686,10 @@ def test_attributes():
     plain = STABLE(mu=1)
     assert (plain.alpha(3), plain.beta(3), plain.tau(3)) == (1 / 2, 1 / 2, 1 / 2)
     assert STABLEVR(mu=1, alpha=1, beta=1).eta(7) == 1 / 2
-    sustain = SUSTAIN(inverse=PRODUCT, c_beta=3, c_f=5, c_g=7)
-    assert (sustain.sizes(7), sustain.weights(8)) == ((1 / 2, 3 / 2), (5 / 4, 7 / 4))
-    mrbo = MRBO(inverse=SUM, alpha=2, beta=3, c_f=5, c_g=7)
-    assert (mrbo.sizes(7), mrbo.weights(8)) == ((1, 3 / 2), (5 / 4, 7 / 4))
+    sustain = SUSTAIN(inverse=PRODUCT, c_beta=3, c_f=2, c_g=3)
+    assert (sustain.sizes(7), sustain.weights(8)) == ((1 / 2, 3 / 2), (1 / 2, 3 / 4))
+    mrbo = MRBO(inverse=SUM, alpha=2, beta=3, c_f=2, c_g=3)
+    assert (mrbo.sizes(7), mrbo.weights(8)) == ((1, 3 / 2), (1 / 2, 3 / 4))
     adam = SaBiAdam(inverse=PRODUCT, alpha=1, beta=1, c_f=1 / 4, c_g=5)
     assert (adam.eta(3), adam.weights(4)) == (1 / 2, (1 / 8, 1))
     faster = VRSaBiAdam(inverse=PRODUCT, alpha=1, beta=1, c_f=1 / 4, c_g=5)

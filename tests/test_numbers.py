@@ -152,6 +152,17 @@ def test_floats_convert_exactly_and_back_to_the_nearest():
     assert to_numpy(Q.asarray([10**400 + 1, 10**400]) / Q.scalar(10**400)).tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    "huge", [10**400, -(10**400), Fraction(10**400)], ids=["1e400", "-1e400", "Fraction"]
+)
+@pytest.mark.parametrize("name", ["numpy", "strict", "autograd"])
+def test_a_number_that_no_float_holds(name, huge):
+    # kills: numbers/overflow
+    with pytest.raises(BadInput, match="more than 1024 binary places"):
+        backend(name).scalar(huge)
+    assert as_number(backend("rational").scalar(huge)) == huge
+
+
 @pytest.mark.parametrize("bad", ["1", None, 1j, flint.arb(1)])
 def test_rationals_refuse_what_does_not_convert_exactly(bad):
     with pytest.raises(BadInput, match="converts exactly"):

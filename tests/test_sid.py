@@ -12,12 +12,13 @@ import refimpl as ri
 from refimpl.approximate import SID, StochasticIteration, implicit
 from refimpl.arrays import backend, to_numpy
 from refimpl.counting import counted
-from refimpl.errors import BadInput, NotConverged
+from refimpl.errors import BadInput, Diverged, NotConverged
 from refimpl.problem import FixedPointProblem
 from refimpl.rates import Drops, Harmonic
-from refimpl.solvers import LU, Cholesky, ConjugateGradient, FixedPoint, Newton
+from refimpl.solvers import LU, Cholesky, ConjugateGradient, FixedPoint, Newton, NormalCG
 from refimpl.spaces import expect
 from refimpl.zoo import logistic, maps, ridge
+from refimpl.zoo.uppers import Scaled
 from tests.algorithm_things import pick
 from tests.backends import everywhere, on_cpu, round_trip
 from tests.rounding import assert_rounded
@@ -403,6 +404,14 @@ def test_divergence_is_an_error():
         SID(t=4000, k=1, rate=3.0).run(MAP, LAM, rng=0)
     with pytest.raises(NotConverged, match="diverged"):
         SID(t=1, k=4000, rate=3.0).run(MAP, LAM, rng=0)
+
+
+def test_a_right_side_that_overflowed():
+    """∇_wF at a finite w_t, for (7) and for a solver in its place. Kills: BadInput, a solver that is handed it."""
+    steep = dataclasses.replace(MAP, upper=Scaled(1e300, MAP.upper))
+    for linear in ({"k": 2}, {"linear": NormalCG(3)}, {"k": 2, "start": "gradient"}):
+        with pytest.raises(Diverged, match="right side of the linear system"):
+            SID(t=2, rate=1e5, **linear).run(steep, LAM, rng=0, w0=1e10 * W0)
 
 
 # -- what it promises ----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import numpy as np
 
 from refimpl.algorithms.affine import Iteration, Known, Step, not_affine
 from refimpl.algorithms.li2022fsla import FSLA
-from refimpl.algorithms.protocol import Algorithm, State, require_algorithm
+from refimpl.algorithms.protocol import Algorithm, State, require_algorithm, require_next
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.errors import BadInput
@@ -158,6 +158,7 @@ def fixed_lambda(
     require_algorithm(algorithm, problem, FSLA)
     _require_affine(algorithm)
     state = _one(algorithm.init(problem, lam))
+    _stepped(algorithm, problem, state)  # refuses a step of a subclass that is none
     exact = exact_hypergradient(problem, state.lam, certify="never")
     names = ("w", "v", "d") if direction else ("w", "v")
     point = problem.backend.concat([{"w": exact.w, "v": exact.v, "d": exact.value}[name] for name in names])
@@ -182,7 +183,8 @@ def whole_state(
     algorithm : any whose ``affine`` is None, on quadratic levels and affine maps, without a set for λ.
     steps : how many iterations to prepare where they keep changing (``constant_from`` is None).
 
-    Raises ``HypothesisViolated`` where an iteration is not affine, ``TooLarge``, ``BadInput``. Cost: for every
+    Raises ``HypothesisViolated`` where an iteration is not affine, ``TooLarge``, ``BadInput``, also where ``step``
+    returns no next state, which is looked at at one point of every iteration prepared. Cost: for every
     iteration that differs the points of its space times D iterations, D the length of the state; up to 2^26 points
     where D <= 57. An algorithm in stages (``refimpl.algorithms.staged``) costs the points of its stages, added up.
 
@@ -231,8 +233,22 @@ def _untouched(algorithm: Algorithm, problem: Problem, state: State) -> set[str]
     """The arrays that an iteration hands on themselves: not others of the same value."""
     B, names = problem.backend, tuple(state.arrays)
     state = state.with_vector(state.vector(B, names), names)  # a start may have one array in two places
-    new = algorithm.step(problem, state, algorithm.space(problem, state.k).points(np.asarray(0)))
+    new = _stepped(algorithm, problem, state)
     return {name for name in names if new.arrays[name] is state.arrays[name]}
+
+
+def _stepped(algorithm: Algorithm, problem: Problem, state: State) -> State:
+    """The state after this one, at the first point of the space; ``BadInput`` where ``step`` returns none."""
+    new = algorithm.step(problem, state, algorithm.space(problem, state.k).points(np.asarray(0)))
+    require_next(algorithm, state, new)
+    if lost := [name for name in state.arrays if name not in new.arrays]:
+        raise BadInput(
+            f"{type(algorithm).__name__}.step returned no next state",
+            measured=f"{type(new).__name__} without {', '.join(lost)}",
+            required=f"the arrays {', '.join(state.arrays)}",
+            advice="return a state of the class that init returns, every array in it",
+        )
+    return new
 
 
 def _require_affine(algorithm: Algorithm) -> None:

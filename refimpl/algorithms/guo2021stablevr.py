@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from refimpl.algorithms.matrices import at_least, flat, rows
-from refimpl.algorithms.pieces import Scheduled, constant, moved, require_state
+from refimpl.algorithms.pieces import Scheduled, capped, constant, moved, require_state
 from refimpl.algorithms.protocol import State
 from refimpl.algorithms.storm import storm
 from refimpl.arrays import solve_spd
@@ -100,7 +100,7 @@ class STABLEVR(Scheduled):
 
         estimates = drawn(lam, w)
         if k > 0:
-            a = B.scalar(min(1, self.c * self.eta(k - 1) ** 2))
+            a = B.scalar(capped(self.c, self.eta(k - 1), 2))
             kept = (state.f_lam, state.f_w, state.cross, state.hess, state.g_w)
             before = drawn(state.lam_prev, state.w_prev)
             estimates = tuple(storm(*three, a) for three in zip(estimates, before, kept, strict=True))

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from refimpl.algorithms.pieces import Estimating, constant, require_state
+from refimpl.algorithms.pieces import Estimating, capped, constant, require_state
 from refimpl.algorithms.protocol import State, projected
 from refimpl.arrays.backend import Array
 from refimpl.draws import Draws
@@ -99,7 +99,7 @@ class SaBiAdam(Estimating):
     def weights(self, k: int) -> tuple[Any, Any]:
         """a_k, b_k, for k >= 1."""
         before = min(1, self.eta(k - 1))
-        return min(1, self.c_f * before), min(1, self.c_g * before)
+        return capped(self.c_f, before), capped(self.c_g, before)
 
     def init(self, problem: BilevelProblem, lam: Any, w: Any = None) -> SaBiAdamState:
         begun = super().init(problem, lam, w)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from refimpl.algorithms.huang2021sabiadam import Drawn, SaBiAdam, SaBiAdamState
+from refimpl.algorithms.pieces import capped
 from refimpl.algorithms.storm import storm
 from refimpl.arrays.backend import Array
 from refimpl.rates import Power
@@ -36,8 +37,8 @@ class VRSaBiAdam(SaBiAdam):
     kept: ClassVar[tuple[str, ...]] = ("lam_prev", "w_prev")
 
     def weights(self, k: int) -> tuple[Any, Any]:
-        square = min(1, self.eta(k - 1)) ** 2
-        return min(1, self.c_f * square), min(1, self.c_g * square)
+        before = min(1, self.eta(k - 1))
+        return capped(self.c_f, before, 2), capped(self.c_g, before, 2)
 
     def averaged(
         self, state: SaBiAdamState, values: Callable[[Array, Array], Drawn], now: Drawn, a: Any, b: Any

@@ -16,7 +16,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from refimpl.algorithms.pieces import Estimating, constant, moved, require_state
+from refimpl.algorithms.pieces import Estimating, capped, constant, moved, require_state
 from refimpl.algorithms.protocol import State
 from refimpl.algorithms.storm import storm
 from refimpl.arrays.backend import Array
@@ -51,7 +51,7 @@ class DoubleMomentum(Estimating):
 
     @abstractmethod
     def weights(self, k: int) -> tuple[Any, Any]:
-        """a_k, b_k, for k >= 1; capped at 1 where they are used."""
+        """a_k, b_k, for k >= 1."""
 
     def init(self, problem: BilevelProblem, lam: Any, w: Any = None) -> MomentumState:
         state = super().init(problem, lam, w)
@@ -70,7 +70,7 @@ class DoubleMomentum(Estimating):
 
         d, e = h(lam, w), G.grad_w(lam, w)
         if k > 0:
-            a, b = (B.scalar(min(1, weight)) for weight in self.weights(k))
+            a, b = map(B.scalar, self.weights(k))
             d = storm(d, h(state.lam_prev, state.w_prev), state.d, a)
             e = storm(e, G.grad_w(state.lam_prev, state.w_prev), state.e, b)
         alpha, beta = self.sizes(k)
@@ -107,5 +107,5 @@ class SUSTAIN(DoubleMomentum):
         return self.alpha(k), self.c_beta * self.alpha(k)
 
     def weights(self, k: int) -> tuple[Any, Any]:
-        square = self.alpha(k - 1) ** 2
-        return self.c_f * square, self.c_g * square
+        before = self.alpha(k - 1)
+        return capped(self.c_f, before, 2), capped(self.c_g, before, 2)

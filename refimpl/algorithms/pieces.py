@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar, TypeVar
 
 from refimpl.algorithms.protocol import Algorithm, State, projected, require_minimisation
@@ -12,6 +13,7 @@ from refimpl.approximate.inverse import HessianInverse
 from refimpl.approximate.iteration import linear_step, lower_step
 from refimpl.approximate.sampled import SampledHypergradient
 from refimpl.arrays.backend import Array
+from refimpl.arrays.numbers import as_number
 from refimpl.draws import Draws
 from refimpl.errors import BadInput
 from refimpl.lengths import Length, as_length
@@ -100,6 +102,14 @@ class Alternating(Estimating):
 def constant(*schedules: Rate | Length) -> bool:
     """Does none of them change from one iteration to the next?"""
     return all(schedule.constant for schedule in schedules)
+
+
+def capped(c: Any, rate: Any, power: int = 1) -> Any:
+    """min(1, c rate^power), the weight of a momentum; where no float holds a square, in exact numbers."""
+    try:
+        return min(1, c * rate**power)
+    except OverflowError:
+        return min(1, Fraction(as_number(c)) * Fraction(as_number(rate)) ** power)
 
 
 def repeated(level: Any, batch: int | None, times: int) -> Repeated:

@@ -215,7 +215,7 @@ def run(
                 before = tally.copy()
                 sample = algorithm.space(problem, state.k).sample(rng, state.leading)
                 new = _next(algorithm, watched, state, sample)
-                _require_next(algorithm, state, new)
+                require_next(algorithm, state, new)
                 if samples is not None and _samples(tally) > samples:
                     tally = before
                     break
@@ -290,9 +290,16 @@ def _next(algorithm: Algorithm, problem: Problem, state: State, sample: Any) -> 
     except RefimplError:  # of a state that was not looked at: NaN is refused as an argument
         _require_sound(problem, state)
         raise
+    except OverflowError as e:  # Python's own numbers, which raise where arrays become infinite
+        raise Diverged(
+            "the iteration diverged",
+            measured=f"a number too large for a float in iteration {state.k + 1} ({e})",
+            required="finite step sizes and weights",
+            advice=SHORTER,
+        ) from None
 
 
-def _require_next(algorithm: Algorithm, old: State, new: Any) -> None:
+def require_next(algorithm: Algorithm, old: State, new: Any) -> None:
     """What ``step`` returned is the state after ``old``: counted on, λ and w in the same shapes."""
     wanted = (old.k + 1, np.shape(old.lam), np.shape(old.w))
     found = (new.k, np.shape(new.lam), np.shape(new.w)) if isinstance(new, State) else type(new).__name__

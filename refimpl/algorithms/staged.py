@@ -129,7 +129,7 @@ def _momenta(
 ) -> Stages:
     """d and e by STORM (vr) or by averaging, in the first iteration neither; then the move, from the old (λ, w)."""
     lines, storms = _start(problem, a), vr and k > 0
-    by_d, by_e = (problem.backend.scalar(min(1, weight)) for weight in weights)
+    by_d, by_e = map(problem.backend.scalar, weights)
     points = BOTH if storms else HERE
 
     def momentum(x: Arrays, weight: Any, values: list[Any], before: Any) -> Any:

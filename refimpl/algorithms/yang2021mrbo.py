@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from refimpl.algorithms.khanduri2021sustain import CUBE_ROOT, DoubleMomentum
-from refimpl.algorithms.pieces import constant
+from refimpl.algorithms.pieces import capped, constant
 from refimpl.solvers.lower import require_positive
 
 
@@ -50,5 +50,5 @@ class MRBO(DoubleMomentum):
         return self.alpha * self.eta(k), self.beta * self.eta(k)
 
     def weights(self, k: int) -> tuple[Any, Any]:
-        square = self.eta(k - 1) ** 2
-        return self.c_f * square, self.c_g * square
+        before = self.eta(k - 1)
+        return capped(self.c_f, before, 2), capped(self.c_g, before, 2)

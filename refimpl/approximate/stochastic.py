@@ -30,7 +30,7 @@ from refimpl.errors import BadInput
 from refimpl.problem import Problem
 from refimpl.rates import as_rate
 from refimpl.solvers import LinearSolver, LowerSolver
-from refimpl.solvers.lower import require_count
+from refimpl.solvers.lower import overflow_allowed, require_count, require_finite
 from refimpl.spaces import Product, Repeated
 
 
@@ -153,7 +153,8 @@ class SID:
     def upper_gradients(self, problem: Problem, lam: Array, w: Array, sample: Any) -> tuple[Array, Array]:
         """Algorithm 1, line 2: ∇_λĒ_J and ∇_wĒ_J on the same draws ξ_1, …, ξ_J."""
         levels = self._drawn(problem.upper, sample)
-        return _mean([F.grad_lam(lam, w) for F in levels]), _mean([F.grad_w(lam, w) for F in levels])
+        with overflow_allowed():  # what is then infinite is refused where it is used
+            return _mean([F.grad_lam(lam, w) for F in levels]), _mean([F.grad_w(lam, w) for F in levels])
 
     def first(self, problem: Problem, rhs: Array, v0: Any = None) -> Array:
         """v_0."""
@@ -162,7 +163,8 @@ class SID:
     def solve_linear(
         self, problem: Problem, lam: Array, w: Array, rhs: Array, v0: Array, sample: Any
     ) -> Array:
-        """Algorithm 1, line 3: v_k."""
+        """Algorithm 1, line 3: v_k. Raises ``Diverged`` where the right side, at a finite w_t, has overflowed."""
+        require_finite(problem.backend, rhs, "∇_wF, the right side of the linear system")
         if self.linear is None:
             return self.linear_iteration.adjoint(problem, lam, w, rhs, v0, sample)
         return self.linear.solve(problem.residual_w(lam, w).T, rhs, v0).v

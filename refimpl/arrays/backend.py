@@ -58,8 +58,16 @@ class Backend:
         return xp.asarray(to_numpy(x), dtype=xp.int64, **self._on)
 
     def scalar(self, x: Any) -> Any:
-        """A number as this backend's fields hold it."""
-        return float(x)
+        """A number as this backend's fields hold it; ``BadInput`` where none does."""
+        try:
+            return float(x)
+        except OverflowError:
+            raise BadInput(
+                "a number is too large for a float",
+                measured=f"{type(x).__name__} of more than 1024 binary places before the point",
+                required="a number below 1.8e308",
+                advice='rescale it, or compute over backend "rational"',
+            ) from None
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         xp = self.xp
