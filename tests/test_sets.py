@@ -454,7 +454,7 @@ def test_a_ball_of_numbers_is_projected_where_it_is_proved_inside():
         S = S.to("interval")
         S.require(inside, B)
         assert S.project(inside, B) is inside or (S.project(inside, B).decided() == inside.decided()).all()
-        if S == Box(None, None):
+        if isinstance(S, Box) and S.low is None:
             continue
         with pytest.raises(HypothesisViolated):
             S.require(across, B)

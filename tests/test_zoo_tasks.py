@@ -213,7 +213,7 @@ def test_poisoning_of_digits():
     assert p.lower.reg == 0.5
     assert np.array_equal(p.upper.f.X, data.X_val)
     assert p.upper.f.y.argmax(axis=0).tolist() == data.y_val.tolist()
-    assert p.domain == Rows(3, Ball(2.0))
+    assert repr(p.domain) == repr(Rows(3, Ball(2.0)))
     assert p.d == 640
     assert "train=30" in p.name
     assert "seed=3" in p.name
@@ -271,7 +271,7 @@ def test_what_a_poisoning_task_is_made_of():
     assert p.lower.reg == 0.25
     losses = uppers.cross_entropy(X_val, y_val, classes=3, n=4)
     assert p.upper.value(lam, w) == -losses.value(lam, w)
-    assert p.domain == Rows(2, Ball(0.5))
+    assert repr(p.domain) == repr(Rows(2, Ball(0.5)))
     assert poisoning.problem(X, y, X, y, classes=3, poisoned=[1], reg=1, radius=None).domain is None
     for reg in (0.0, np.inf):
         with pytest.raises(BadInput, match="strongly convex"):
