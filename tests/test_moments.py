@@ -565,6 +565,16 @@ def test_large_spaces_keep_their_operator_alone():
     assert (packed.mean_matrix == kept.mean_matrix).all()
 
 
+def test_what_fits_is_kept():
+    # kills: moments/step-fits-exactly
+    def coefficients(points):
+        return np.zeros((len(points), 2, 2)), np.zeros((len(points), 2))
+
+    kept = affine_step(Indices(100), coefficients, max_bytes=8 * 100 * 3**2)
+    assert isinstance(kept, AffineStep)
+    assert isinstance(affine_step(Indices(100), coefficients, max_bytes=8 * 100 * 3**2 - 1), PackedStep)
+
+
 def test_what_fits_nowhere_is_refused():
     with pytest.raises(TooLarge, match="neither") as caught:
         affine_step(Indices(100), lambda s: (np.zeros((len(s), 2, 2)), np.zeros((len(s), 2))), max_bytes=100)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools as it
+import math
+import re
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -10,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.errors import BadInput
-from refimpl.spaces import Bernoulli, Indices, Minibatch, Product, Repeated, expect
+from refimpl.errors import BadInput, TooLarge
+from refimpl.moments import affine_draw, affine_step
+from refimpl.spaces import Bernoulli, Indices, Minibatch, Product, Repeated, Space, expect
 from tests.backends import round_trip
 
 MASKS = Bernoulli([Fraction(1, 3), Fraction(3, 4)])
@@ -85,6 +89,94 @@ def test_more_points_than_integers_count():
     assert points.shape == (4, 3, 40)
     assert points[:, 2, 39].tolist() == [0, 1, 2, 3]
     assert not points[:, :2].any()
+
+
+HUGE = {  # log₁₀ of the size, and a space of it: a number that would take a gigabyte or more
+    "repeated": (10**11 * math.log10(2), lambda: Repeated(Indices(2), 10**11)),
+    "minibatch": (6.0 * 10**11, lambda: Minibatch(10**6, 10**11)),
+    "product": (
+        10**11 * math.log10(6),
+        lambda: Product((Repeated(Indices(2), 10**11), Minibatch(3, 10**11))),
+    ),
+    "twice": (10**22 * math.log10(2), lambda: Repeated(Repeated(Indices(2), 10**11), 10**11)),
+    "beyond floats": (10**300 * math.log10(2), lambda: Repeated(Indices(2), 10**400)),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_size_of_too_many_digits_is_not_built(name):
+    # kills: spaces/huge-*
+    log10, make = HUGE[name]
+    space = make()
+    assert abs(space.log10_size - log10) <= 4 * 2.0**-52 * log10  # two factors, their product and their sum
+    assert not space.at_most(2**62)
+    assert space.how_many == f"about 10^{log10:.3g}"
+    with pytest.raises(TooLarge, match=re.escape(space.how_many)):
+        expect(space, lambda p: pytest.fail("a point was asked for"))
+    with pytest.raises(TooLarge, match=re.escape(space.how_many)):
+        affine_draw(Around(space), lambda s: (np.ones((len(s), 1, 1)), np.ones((len(s), 1))))
+    with pytest.raises(TooLarge, match=re.escape(space.how_many)):
+        affine_step(Around(space), lambda s: (np.ones((len(s), 1, 1)), np.ones((len(s), 1))))
+
+
+def test_the_points_of_a_huge_space_are_not_looked_at():
+    """A point of it has as many numbers as the size has digits. Kills: one that is sampled all the same."""
+
+    class Watched(Repeated):
+        def sample(self, rng, shape):
+            pytest.fail("a point was drawn")
+
+    with pytest.raises(TooLarge) as caught:
+        expect(Watched(Indices(10), 10**5), lambda p: p)
+    assert caught.value.measured == "about 10^100000.0 points"
+
+
+@dataclass(frozen=True)
+class Around(Space):
+    """As many points as another space, without their arrays."""
+
+    inner: Space
+
+    @property
+    def size(self):
+        return self.inner.size
+
+    @property
+    def log10_size(self):
+        return self.inner.log10_size
+
+    def points(self, index):
+        return index
+
+    def probabilities(self, index):
+        pytest.fail("too many to ask for")
+
+    exact_probabilities = probabilities
+
+    def sample(self, rng, shape):
+        pytest.fail("too many to ask for")
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Indices(1),
+        Indices(10),
+        Minibatch(10, 3),
+        Repeated(Indices(10), 20),
+        Bernoulli([0.5] * 63),
+        Repeated(Indices(2), 23),  # 23 log₁₀ 2 is rounded up, log₁₀ 2²³ is not
+        Repeated(Indices(3), 0),
+        Repeated(Indices(1), 10**400),
+        Product((Indices(7), Minibatch(3, 2))),
+    ],
+)
+def test_a_size_has_its_limits(space):
+    # kills: spaces/limit-*
+    size = space.size if not isinstance(space, Repeated) or space.times < 10**3 else 1
+    for most in (size - 1, size, size + 1, 10 * size, size // 20, 0, 2**62):
+        assert space.at_most(most) == (size <= most)
+    assert space.how_many == (str(size) if size < 10**9 else f"about 10^{math.log10(size):.1f}")
 
 
 @pytest.mark.parametrize("times", [-1, 1.0, True, None, "2"])

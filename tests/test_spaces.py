@@ -165,6 +165,14 @@ def test_too_many_points_are_refused():
     assert "10000 points" in caught.value.measured
 
 
+def test_what_is_refused_is_asked_for_one_point():
+    """To tell what all would cost. Kills: a whole chunk."""
+    asked = []
+    with pytest.raises(TooLarge, match=r"8 at a time would be held in 0\.000488 MiB"):  # 64 numbers
+        expect(Indices(10**6), lambda k: asked.append(len(k)) or np.ones((len(k), 8)), max_points=9, chunk=8)
+    assert asked == [1]
+
+
 def test_a_large_product_is_enumerated_lazily():
     """A chunk looks at the points it needs of a factor, not at all of them."""
     space = Product((Indices(10**9), Indices(10**6)))

@@ -141,7 +141,7 @@ class Coefficients:
     def require_affine(self) -> None:
         """Refuse where ``refimpl.affinity`` finds that it is not, at up to ``TESTED`` points; exact numbers only."""
         space = self.part.space
-        size = min(space.size, 2**62)  # larger numbers are no int64; such a space is refused later
+        size = space.size if space.at_most(2**62) else 2**62  # larger numbers are no int64; refused later
         index = np.array(sorted({i * size // TESTED for i in range(TESTED)}))
         D = sum(self.sizes.values())
 

@@ -151,7 +151,7 @@ def require_affine(one: OneDraw) -> bool:
 def _additive(part: OneDraw, name: str, size: int, moving: int) -> bool:
     """Is it affine in its first ``moving`` entries, at 0, at each unit vector of the others, and in general?"""
     space = part.group(GROUPS[name])
-    count = min(space.size, 2**62)  # larger numbers are no int64; such a space is refused later
+    count = space.size if space.at_most(2**62) else 2**62  # larger numbers are no int64; refused later
     index = np.array(sorted({i * count // TESTED for i in range(TESTED)}))
     bases = np.concatenate([np.zeros((1, size)), np.eye(size)[moving:]])
 

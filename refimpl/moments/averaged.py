@@ -58,10 +58,10 @@ def affine_draw(
     """
     B = backend or Backend()
     first = _homogeneous(B, *coefficients(space.points(np.arange(1))))
-    if (needed := 8 * space.size * first.shape[-1] * first.shape[-2]) > max_bytes:
+    if not space.at_most(max_bytes // (each := 8 * int(first.shape[-1] * first.shape[-2]))):
         raise TooLarge(
             "the transitions do not fit",
-            measured=f"{space.size} points, {needed:.3g} bytes",
+            measured=f"{space.how_many} points of {each} bytes each",
             required=f"<= max_bytes = {max_bytes}",
             advice="raise max_bytes, draw fewer masks, or sample",
         )

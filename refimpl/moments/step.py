@@ -124,19 +124,19 @@ def affine_step(
     """
     B = backend or Backend()
     D = int(_transitions(B, coefficients, space, 0, 1).shape[-1])
-    starts = range(0, space.size, chunk)
-    if 8 * space.size * D**2 <= max_bytes:
+    if space.at_most(max_bytes // (8 * D**2)):
+        starts = range(0, space.size, chunk)
         parts = [_transitions(B, coefficients, space, i, min(i + chunk, space.size)) for i in starts]
         return AffineStep(B, B.concat(parts, axis=0), _probabilities(B, space, 0, space.size))
-    if 24 * D**4 > max_bytes or space.size > MAX_POINTS:
+    if 24 * D**4 > max_bytes or not space.at_most(MAX_POINTS):
         raise TooLarge(
             "neither the transitions nor their operator on second moments can be computed",
-            measured=f"{space.size} points, {8 * space.size * D**2:.3g} bytes; operator {24 * D**4:.3g} bytes",
+            measured=f"{space.how_many} points of {8 * D**2} bytes each; operator {24 * D**4:.3g} bytes",
             required=f"<= max_bytes = {max_bytes}, or an operator within it and at most {MAX_POINTS} points",
             advice="raise max_bytes, split independent factors of the space into steps of their own, or sample",
         )
     operator: Array = None
-    for i in starts:
+    for i in range(0, space.size, chunk):
         stop = min(i + chunk, space.size)
         T, weights = _transitions(B, coefficients, space, i, stop), _probabilities(B, space, i, stop)
         part = second_operator(B, T, weights)

@@ -18,6 +18,8 @@ from refimpl.errors import BadInput, TooLarge
 from refimpl.spaces.space import Space, generator
 
 CHUNK = 64  # points per call of f: large enough to vectorise, small enough to stay in the cache
+DIGITS = 10**5  # of a size whose points are not even sampled to tell what they cost
+CLOCK = 1e-9  # s: no clock tells less
 
 
 def expect(
@@ -32,7 +34,8 @@ def expect(
     """Σ_k p_k f(s_k), exactly: f maps a chunk of points to an array with that leading axis.
 
     Chunks and the order of the compensated sum are fixed, so the result is bitwise the same for every
-    executor and number of workers. Cost: one evaluation of f per point. Raises ``TooLarge``.
+    executor and number of workers. Cost: one evaluation of f per point. Raises ``TooLarge``, after one of a single point,
+    which tells what all would cost.
     """
     return _over(_Weighted(f, space, backend or Backend()), executor, max_points, chunk)
 
@@ -42,7 +45,7 @@ def _over(one_chunk: _Weighted, executor: Executor | None, max_points: int, chun
     space = one_chunk.space
     if chunk < 1:
         raise BadInput("no points in a chunk", measured=chunk, required=">= 1", advice="leave chunk out")
-    if space.size > max_points:
+    if not space.at_most(max_points):
         raise _too_large(space, one_chunk.f, max_points, chunk)
     parts = (executor.map if executor else map)(one_chunk, _chunks(space, chunk))
     total, lost = _sum((values for values, _ in _watched(parts, space, chunk)), one_chunk.backend)
@@ -88,24 +91,28 @@ def _watched(parts: Iterator[tuple[Array, float]], space: Space, chunk: int) -> 
 
 
 def _too_large(space: Space, f: Callable[[Any], Array], max_points: int, chunk: int) -> TooLarge:
-    """The error, with what one chunk (some points: it only tells the time) says about the time and memory of all."""
-    begun = time.perf_counter()
-    values = f(space.sample(np.random.default_rng(0), (chunk,)))
-    log_seconds = math.log10(time.perf_counter() - begun) + math.log10(space.size) - math.log10(chunk)
-    held = math.prod(values.shape) * 8 / 2**20
+    """The error, with what one point (any: it only tells the cost) says about the time and memory of all.
+
+    A point has at least log₂ size bits: from ``DIGITS`` digits of the size on not even one is looked at.
+    """
+    cost = ""
+    if space.log10_size < DIGITS:
+        begun = time.perf_counter()
+        values = f(space.sample(np.random.default_rng(0), (1,)))
+        log_seconds = math.log10(max(time.perf_counter() - begun, CLOCK)) + space.log10_size
+        held = math.prod(getattr(values, "shape", ())) * chunk * 8 / 2**20
+        cost = (
+            f", of which {chunk} at a time would be held in {held:.3g} MiB and all, one by one, take about "
+            f"{_duration(log_seconds)}"
+        )
     return TooLarge(
         "too many points to enumerate",
-        measured=f"{_count(space.size)} points, of which {chunk} at a time would be held in {held:.3g} MiB and all of "
-        f"them take about {_duration(log_seconds)}",
+        measured=f"{space.how_many} points{cost}",
         required=f"<= max_points = {max_points}",
         advice="use a closed form (squared losses, quadratics, refimpl.networks.one_hidden), sample with a stated "
         "confidence (refimpl.spaces.estimate, refimpl.curvature.estimated_noise), or raise the limit (max_points; "
         "max_masks of with_dropout) and share the chunks among the workers of an executor (refimpl.spaces.expect)",
     )
-
-
-def _count(size: int) -> str:
-    return str(size) if size < 10**9 else f"about 10^{math.log10(size):.1f}"
 
 
 def _duration(log_seconds: float) -> str:

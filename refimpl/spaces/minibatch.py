@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from refimpl.errors import BadInput
-from refimpl.spaces.space import Space, generator
+from refimpl.spaces.space import AS_FLOAT, Space, generator
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Minibatch(Space):
     @property
     def size(self) -> int:
         return self.count**self.length
+
+    @property
+    def log10_size(self) -> float:
+        return min(self.length, AS_FLOAT) * math.log10(self.count)
 
     def points(self, index: np.ndarray) -> np.ndarray:
         rows = np.empty((*index.shape, self.length), dtype=np.int64)

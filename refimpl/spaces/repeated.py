@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from refimpl.errors import BadInput
-from refimpl.spaces.space import Space
+from refimpl.spaces.space import AS_FLOAT, LARGEST, Space
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Repeated(Space):
     @property
     def size(self) -> int:
         return self.space.size**self.times
+
+    @property
+    def log10_size(self) -> float:
+        return min(self.times, AS_FLOAT) * self.space.log10_size
 
     def points(self, index: np.ndarray) -> Any:
         return self.space.points(self._of_each(index))
@@ -104,7 +108,7 @@ class Repeated(Space):
         index = np.asarray(index)
         numbers = np.zeros((*index.shape, self.times), dtype=np.int64)
         for place in reversed(range(self.times)):
-            if self.space.size > np.iinfo(np.int64).max:  # larger than any number of a point
+            if not self.space.at_most(LARGEST):
                 numbers[..., place] = index
                 break
             index, numbers[..., place] = np.divmod(index, self.space.size)

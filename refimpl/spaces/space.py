@@ -16,6 +16,9 @@ import numpy as np
 from refimpl.arrays.numbers import is_whole
 from refimpl.errors import BadInput
 
+LARGEST = np.iinfo(np.int64).max  # the largest number of a point
+AS_FLOAT = 10**300  # what stands for a longer length where floats are multiplied
+
 
 def generator(rng: Any) -> np.random.Generator:
     """The generator, or that of a seed; ``BadInput`` for what is neither, None too: the system would draw a seed."""
@@ -39,6 +42,21 @@ class Space(ABC):
     @abstractmethod
     def size(self) -> int:
         """Number of points of positive probability."""
+
+    @property
+    def log10_size(self) -> float:
+        """log₁₀ of it: spaces whose size may have millions of digits give it without building that number."""
+        return math.log10(self.size)
+
+    def at_most(self, most: int) -> bool:
+        """Is the size at most this? A size that is more than ten times as large is not built."""
+        return self.log10_size <= 1 + math.log10(max(most, 1)) and self.size <= most
+
+    @property
+    def how_many(self) -> str:
+        """The size, as an error tells it."""
+        digits = self.log10_size
+        return str(self.size) if digits < 9 else f"about 10^{digits:{'.1f' if digits < 10**6 else '.3g'}}"
 
     @abstractmethod
     def points(self, index: np.ndarray) -> Any:
@@ -112,12 +130,16 @@ class Product(Space):
     def size(self) -> int:
         return math.prod(factor.size for factor in self.factors)
 
+    @property
+    def log10_size(self) -> float:
+        return math.fsum(factor.log10_size for factor in self.factors)
+
     def _own(self, index: np.ndarray) -> list[np.ndarray]:
         """Each factor's numbers of these points."""
         own: list[np.ndarray] = []
         for factor in reversed(self.factors):
-            huge = factor.size > np.iinfo(np.int64).max  # larger than any number of a point
-            index, of_factor = (0 * index, index) if huge else np.divmod(index, factor.size)
+            numbered = factor.at_most(LARGEST)
+            index, of_factor = np.divmod(index, factor.size) if numbered else (0 * index, index)
             own.insert(0, of_factor)
         return own
 
