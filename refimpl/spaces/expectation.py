@@ -34,8 +34,8 @@ def expect(
     """Σ_k p_k f(s_k), exactly: f maps a chunk of points to an array with that leading axis.
 
     Chunks and the order of the compensated sum are fixed, so the result is bitwise the same for every
-    executor and number of workers. Cost: one evaluation of f per point. Raises ``TooLarge``, after one of a single point,
-    which tells what all would cost.
+    executor and number of workers. Cost: one evaluation of f per point. Raises ``TooLarge``, after that of a
+    single point, which tells what all would cost.
     """
     return _over(_Weighted(f, space, backend or Backend()), executor, max_points, chunk)
 
