@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from refimpl.arrays.backend import Array
+from refimpl.arrays.memory import keep_freed
 from refimpl.draws import Draws
 from refimpl.problem import Problem
 from refimpl.rates import as_rate
@@ -71,5 +72,7 @@ class StochasticIteration:
         with overflow_allowed():
             for i, point in enumerate(Repeated(draws.space, self.steps).each(sample)):
                 x = step(problem.with_level(draws.at(point)), x, B.scalar(self.rate(i)))
+                if i == 0:
+                    keep_freed(x)
         require_finite(B, x, f"the stochastic iterate after {self.steps} steps")
         return x
