@@ -59,15 +59,22 @@ def test_a_missing_library_is_a_line_and_a_wrong_row_is_marked(capsys: pytest.Ca
 
 def test_goals_compare_round_by_round(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {
-        "base": harness.Row("base", 0.0, (1.0, 2.0, 9.0), 0.0),
-        "mine": harness.Row("mine", 0.0, (0.5, 1.0, 9.0), 0.0),
+        "base": harness.Row("base", 0.0, (1.0, 2.0, 9.0), 0.0, tol=0.0),
+        "mine": harness.Row("mine", 0.0, (0.5, 1.0, 9.0), 0.0, tol=0.0),
+        "other": harness.Row("other", 0.0, (0.5, 1.0, 9.0), 1.0, tol=0.5),
     }
     assert harness.ratio(rows, "mine", "base") == 0.5
     assert harness.goal(rows, "mine", "base", 0.5)
     assert not harness.goal(rows, "mine", "base", 0.4)
+    assert not harness.goal(rows, "other", "base", 0.5)  # fast, and of something else
     assert harness.goal(rows, "mine", "absent", 0.4)  # nothing was measured, and the line says so
     said = capsys.readouterr().out
-    assert [said.count(word) for word in (": met", ": MISSED", "not measured")] == [1, 1, 1]
+    assert [said.count(word) for word in (": met", ": MISSED", "not measured", "not judged")] == [
+        1,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_more_blas_threads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from refimpl.bounds import Bounds, Region
 from refimpl.errors import BadInput
 from refimpl.objective import Around, Objective
 from refimpl.operators import Operator
-from refimpl.zoo.terms import OverRows
+from refimpl.zoo.terms import OverRows, unchecked
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +68,9 @@ class LinearModelLoss(OverRows, Objective):
         return self.backend.mean(self.loss(self.backend.matvec(self.X, w)))
 
     def grad_w(self, lam: Array, w: Array) -> Array:
-        B, X = self.backend, self.X
-        return B.rmatvec(X, self.slope(B.matvec(X, w))) / X.shape[-2]
+        B, X, N = self.backend, self.X, self.X.shape[-2]
+        total = B.rmatvec(X, self.slope(B.matvec(X, w)))
+        return total if N == 1 else total / N  # batches of one: one pass over the replicates less
 
     def hess_ww(self, lam: Array, w: Array) -> Operator:
         B, X, N = self.backend, self.X, self.X.shape[-2]
@@ -169,7 +169,8 @@ class Penalised(Around):
 
     def batch(self, sample: Any) -> Penalised:
         """Some terms of the data's mean; the penalty stays whole."""
-        return dataclasses.replace(self, data=self.data.batch(sample))
+        some: Penalised = unchecked(self, {"data": self.data.batch(sample)})
+        return some
 
     def strength(self, lam: Array) -> Array:
         """π(λ), (..., n)."""

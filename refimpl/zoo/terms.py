@@ -74,9 +74,9 @@ class OverRows(Terms):
         return X, np.linalg.norm(X, axis=1)
 
 
-def unchecked(level: Any, arrays: dict[str, Array]) -> Any:
-    """A copy with these arrays, taken from its own: checking every minibatch would cost more than drawing it."""
+def unchecked(level: Any, parts: dict[str, Any]) -> Any:
+    """A copy with these fields, taken from its own: checking every minibatch would cost more than drawing it."""
     made = object.__new__(type(level))
     for field in dataclasses.fields(level):
-        object.__setattr__(made, field.name, arrays.get(field.name, getattr(level, field.name)))
+        object.__setattr__(made, field.name, parts.get(field.name, getattr(level, field.name)))
     return made
