@@ -15,6 +15,7 @@ from refimpl.arrays import to_numpy
 from refimpl.constants import Region
 from refimpl.solvers import FixedPoint
 from verification.claims.reweighting import (
+    _attaining,
     _rational,
     _shared,
     _systems,
@@ -23,6 +24,7 @@ from verification.claims.reweighting import (
     rate_aid_cg,
     rate_aid_cgnr,
     rate_itd,
+    rate_neumann,
 )
 from verification.claims.reweighting import errata_truncated as truncated
 from verification.claims.reweighting import k_rmd_descent as descent
@@ -220,6 +222,66 @@ def test_the_extremal_instances_make_the_chebyshev_polynomial_the_best(kappa, de
         assert best == pytest.approx(
             expected, rel=100 * EPS * np.linalg.cond(weight[:, None] * powers) / expected
         )
+
+
+@given(st.integers(1, 6), st.integers(9, 32))
+def test_the_ring_is_the_extremal_instance(k, eighths):
+    # kills: 2k ± 1 points, M with the wrong multiple of S, the end's weight that of the others; and for the map:
+    # S for Sᵀ beside b, another condition than r
+    r = eighths / 8
+    made = _attaining.ring(_attaining.around(k, (eighths, 8)))
+    matrix = to_numpy(made.problem.residual_w(made.lam, made.w0).dense())
+    nodes = (r * r + 1) / 2 - (r * r - 1) / 2 * np.cos(
+        np.pi * np.minimum(np.arange(2 * k), 2 * k - np.arange(2 * k)) / k
+    )
+    assert np.linalg.eigvalsh(matrix) == pytest.approx(np.sort(nodes), rel=10 * k * EPS * r * r)
+    root = to_numpy(made.problem.residual_lam(made.lam, made.w0).dense())
+    assert root.T @ root == pytest.approx(matrix, rel=10 * k * EPS, abs=10 * k * EPS * r * r)
+    turned = _attaining.ring_of_a_map(_attaining.around(k, (eighths, 8)))
+    system = to_numpy(turned.problem.residual_w(turned.lam, turned.w0).T.dense())
+    assert np.linalg.cond(system) == pytest.approx(r, rel=10 * k * EPS * r)
+    assert k == 1 or not np.array_equal(system, system.T)
+    assert np.linalg.norm(np.eye(2 * k) - system, 2) == pytest.approx((r - 1) / (r + 1), rel=20 * k * EPS)
+    # the best of all polynomials by least squares over the Krylov space, without conjugate gradients
+    gradient = to_numpy(turned.problem.upper.grad_w(turned.lam, turned.w0))
+    energy = np.linalg.cholesky(np.linalg.inv(matrix)).T  # ‖b − Hv‖ in the metric of H⁻¹ is ‖v* − v‖_H
+    for a, b, weight in ((matrix, np.eye(2 * k)[0], energy), (system @ system.T, gradient, np.eye(2 * k))):
+        basis = [b]
+        for _ in range(k):
+            basis.append(a @ basis[-1] / np.linalg.norm(a @ basis[-1]))
+        powers = weight @ np.stack(basis[1:], axis=-1)
+        best = weight @ b - powers @ np.linalg.lstsq(powers, weight @ b, rcond=None)[0]
+        share, ratio = np.linalg.norm(best) / np.linalg.norm(weight @ b), (r - 1) / (r + 1)
+        expected = 2 * ratio**k / (1 + ratio ** (2 * k))
+        slack = 100 * k * EPS * np.linalg.cond(powers) * r * r / expected
+        assert share == pytest.approx(expected, rel=slack)
+
+
+@given(_attaining.turns(other=_attaining.ratios((1, 3), (1, 3))))
+def test_the_turns_are_conformal_unless_one_direction_is_told_to_differ(params):
+    # kills: a rotation that scales, a predicate that does not look
+    made = _attaining.turning(params)
+    assert not (made.problem.residual(made.lam, made.exact.w) != 0).any()
+    alike = params["other"][0] == params["other"][1]
+    assert _attaining.CONFORMAL.predicate(made)[0] == alike
+    c, s = _attaining.cosine_and_sine(made.number("m"))
+    assert c * c + s * s == 1
+    assert float(np.arctan2(float(s), float(c))) == pytest.approx(
+        2 * np.arctan(float(made.number("m"))), rel=10 * EPS
+    )
+
+
+def test_a_point_too_many_and_a_mixed_right_side_are_noticed():
+    assert _attaining.HARDEST.predicate(_attaining.ring(_attaining.around(3)))[0]
+    assert not _attaining.HARDEST.predicate(_attaining.ring(_attaining.around(3, points=7)))[0]
+    slowest = next(c for c in CLAIMS if c.id == "reweighting/rate-neumann@rate").hypotheses[0].predicate
+    for rest, b, expected in (
+        ([3], [1, 0], True),
+        ([3], [1, 1], False),
+        ([3], [0, 0], False),
+        ([0], [1, 1], True),
+    ):
+        assert slowest(_attaining.eigenvector(rate_neumann.of_spectrum(rest, b)))[0] == expected
 
 
 @given(_systems.systems(5))

@@ -184,13 +184,6 @@ def _rotation(p: Mapping[str, Any], rng: np.random.Generator) -> Family:
     return FixedPointProblem(_upper(p["upper"], n, d, rng), phi), rng.standard_normal(n)
 
 
-def _spiral(p: Mapping[str, Any], rng: np.random.Generator) -> Family:
-    """A = q × a rotation of the plane, B = I: every product of these and of (I − A)⁻¹ turns and scales, no more."""
-    c, s = np.cos(angle := rng.uniform(0, np.pi)), np.sin(angle)
-    phi = maps.affine(p["q"] * np.array([[c, -s], [s, c]]), np.eye(2))
-    return FixedPointProblem(_upper(p["upper"], 2, 2, rng), phi), rng.standard_normal(2)
-
-
 def _map(p: Mapping[str, Any], rng: np.random.Generator) -> Family:
     """Affine or tanh with ‖A‖ = q, not symmetric (singular values down to q/2)."""
     n, d = p["n"], p["d"]
@@ -263,7 +256,6 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "bent": _bent,
     "parabola": _parabola,
     "rotation": _rotation,
-    "spiral": _spiral,
     "affine": _map,
     "tanh": _map,
     "well": _well,

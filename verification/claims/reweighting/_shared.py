@@ -136,13 +136,3 @@ def cross_norm(case: Case) -> float:
     """‖∇²_λwG(w(λ))‖ of a minimisation, through L_Φ = step × that norm."""
     assert case.step is not None
     return case.constants.L_Phi / case.step
-
-
-def _conformal(case: Case) -> tuple[bool, Any]:
-    A, B = case.jacobians(case.exact.w)
-    q, eye = case.constants.q, np.eye(len(A))
-    gap = max(float(np.abs(A.T @ A - q * q * eye).max()), float(np.abs(B - eye).max()))
-    return gap <= 10 * len(A) * EPS, gap
-
-
-CONFORMAL = Hypothesis("attaining", r"\partial_w\Phi = qR,\ \partial_\lambda\Phi = I", _conformal)

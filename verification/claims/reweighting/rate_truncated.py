@@ -6,24 +6,32 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
+from flint import fmpq
 
 import refimpl as ri
 from refimpl.constants import Constants
 from refimpl.solvers import FixedPoint
-from verification.claims.reweighting._shared import (
+from verification.claims.reweighting._attaining import (
     CONFORMAL,
+    Attaining,
+    cosine_and_sine,
+    falls,
+    turn,
+    turning,
+    turns,
+)
+from verification.claims.reweighting._penalty import rational, square
+from verification.claims.reweighting._shared import (
     CONTRACTION,
     Alter,
     apart,
     dropped,
-    fitted_exponent,
     unaltered,
     worst,
 )
 from verification.claims.reweighting.rate_itd import ATTAINING, SOURCE, STRATEGY, unrolled
-from verification.instances import EPS, Case, case, point, tidy
-from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement, rate
+from verification.instances import Case, case, point
+from verification.model import Budget, Claim, Control, Equality, Measurement, identity
 
 
 def cut(c: Constants, t: int, K: np.ndarray) -> np.ndarray:
@@ -45,7 +53,8 @@ def truncated(
     bound: Callable[[Constants, int, np.ndarray], np.ndarray] = cut,
     fewer: int = 0,
 ) -> Callable[[Case], Measurement]:
-    """The measure: the worst of the last 0 … t terms, then (bound 0) how far ``truncated`` is from its entry."""
+    """The measure: the worst of the last 0 … t terms, then (bound 0) how far ``truncated`` is from its "
+    "entry."""
 
     def measure(case: Case) -> Measurement:
         limit = bound(alter(case.constants), case.t, np.arange(case.t + 1))
@@ -77,46 +86,30 @@ def curve_terms(case: Case) -> Mapping[str, Any]:
 
 # -- rates -------------------------------------------------------------------------------------------------
 
-TERMS = np.arange(1, 11)
-HALVINGS = 2.0 ** -np.arange(6)
+STEPS = 12
 
 
-def in_terms(factor: float) -> Callable[[Case], Measurement]:
-    """Slope of the log-error over the K of the window, t = 60, within 1 % of factor × log q."""
-
-    def measure(case: Case) -> Measurement:
-        slope = fitted_exponent(TERMS, np.log(by_terms(case)[TERMS]))
-        expected = factor * float(np.log(case.constants.q))
-        return rate(slope, expected, 0.01 * abs(expected), window=[1, 10])
-
-    return measure
-
-
-def shrinking(params: Mapping[str, Any]) -> list[Case]:
-    """Six cases with q, q/2, …, q/32, t = 40."""
-    base = point(params["kind"], n=params["d"], d=params["d"], seed=params["seed"], t=40)
-    return [case({**base, "q": params["q"] * h}) for h in HALVINGS]
+def by_kept_terms(case: Attaining) -> list[fmpq]:
+    """Squared errors of the last 0 … 12 terms of 12 steps."""
+    lower = FixedPoint(STEPS)
+    runs = (
+        ri.approximate.truncated(case.problem, case.lam, lower=lower, last=K, w0=case.w0)
+        for K in range(STEPS + 1)
+    )
+    return [case.off(run.value) for run in runs]
 
 
-def in_q(power: float) -> Callable[[list[Case]], Measurement]:
-    """Exponent of the one-step error in q as q is halved from at most 0.05, within 0.05 of ``power``."""
+def in_q(power: int = 1, turned: bool = True) -> Callable[[Attaining], Measurement]:
+    """(squared) error × |1 − qe^{iθ}|² = q² ‖g‖²; ``turned=False`` takes θ = 0."""
 
-    def measure(cases: list[Case]) -> Measurement:
-        q = [c.constants.q for c in cases]
-        found = [
-            ri.approximate.one_step(c.as_map, c.lam, lower=FixedPoint(c.t), w0=c.w0).value for c in cases
-        ]
-        errors = [np.linalg.norm(value - c.exact.value) for value, c in zip(found, cases, strict=True)]
-        return rate(
-            fitted_exponent(np.log(q), np.log(errors)), power, 0.05, window=[float(min(q)), float(max(q))]
-        )
+    def measure(case: Attaining) -> Measurement:
+        q, m = case.number("q"), case.number("m")
+        found = ri.approximate.one_step(case.problem, case.lam, lower=FixedPoint(STEPS), w0=case.w0).value
+        cosine, sine = cosine_and_sine(m if turned else 0 * m)
+        gain = (1 - q * cosine) ** 2 + (q * sine) ** 2
+        return identity(case.off(found) * gain, q ** (2 * power) * square(rational(case.params["g"])))
 
     return measure
-
-
-def _small(cases: list[Case]) -> tuple[bool, Any]:
-    largest = cases[0].constants.q
-    return largest <= 0.05 * (1 + 10 * cases[0].problem.d * EPS), largest  # the norm of q R is rounded
 
 
 AT_LEAST_ONE = STRATEGY.map(lambda p: {**p, "t": max(1, p["t"])})
@@ -158,35 +151,42 @@ CLAIMS = (
         budget=Budget(quick=100, full=1000),
         notes="The terms left out, $\\sum_{s \\le t-K} B_s^\\top A_{s+1}^\\top … A_t^\\top\\nabla E$, have "
         "$\\|B_s\\| \\le L_\\Phi + \\nu_2q^{s-1}B$. Equality for every $K$ and $t$: $\\Phi = qw+\\lambda$, "
-        "$E = w$. The errors of all K are read from one pass of reverse mode; at $K = \\lceil t/2\\rceil$ truncated "
+        "$E = w$. The errors of all K are read from one pass of reverse mode; at $K = \\lceil t/2\\rceil$ "
+        "truncated "
         "reverse mode itself must give the same vector to rounding.",
     ),
     Claim(
         id="reweighting/rate-truncated@rate",
         title="Truncation costs q per step left out",
         source=SOURCE,
-        statement=r"On $\Phi = qRw + \lambda$, R a rotation, after $t = 60$ steps, the slope of the "
-        r"logarithm of the error over $K \in [1, 10]$ is $\log q$ within 1 %.",
+        statement=r"\Phi = qRw + \lambda,\ R^\top R = I,\ F = g^\top w:\quad \|h_{t-K} - \nabla f(\lambda)\| = "
+        r"q^K\,\|\nabla f(\lambda)\|, \quad 0 \le K \le t",
         hypotheses=(CONFORMAL,),
-        strategy=st.fixed_dictionaries(
-            {
-                **{k: st.just(v) for k, v in point("line", t=60).items()},
-                "kind": st.sampled_from(("line", "spiral")),
-                "q": st.floats(0.2, 0.7).map(tidy),
-                "seed": st.integers(0, 999),
-            }
-        ),
-        explicit=(point("line", t=60), point("spiral", t=60)),
-        build=case,
-        measure=in_terms(1),
-        grade="exact",
+        strategy=turns(),
+        explicit=(turn(m=[0, 1]), turn()),
+        build=turning,
+        measure=falls(by_kept_terms, lambda case, K: case.number("q") ** K),
+        grade="proved",
         controls=(
-            Control("a faster direction than q", params=point("affine", n=2, d=2, q=0.7, seed=1, t=60)),
-            Control("twice as fast", kind="formula", measure=in_terms(2)),
-            Control("no rate at all", kind="formula", measure=in_terms(0.01)),
+            Control("a faster direction than q", params=turn(other=[1, 2])),
+            Control(
+                "twice as fast",
+                kind="formula",
+                measure=falls(by_kept_terms, lambda case, K: case.number("q") ** (2 * K)),
+            ),
+            Control("no rate at all", kind="formula", measure=falls(by_kept_terms, lambda case, K: 1)),
+            Control(
+                "K + 1 for K",
+                kind="formula",
+                measure=falls(by_kept_terms, lambda case, K: case.number("q") ** (K + 1)),
+            ),
         ),
-        budget=Budget(quick=60, full=400),
-        notes="With 60 steps $q^t$ is out of sight: what is left is $L_EL_\\Phi\\kappa_qq^K$.",
+        budget=Budget(quick=40, full=400),
+        notes="F is linear and $\\Phi$ affine, so that no iterate plays a part: what is left out is $\\sum_{i "
+        "\\ge K} "
+        "(qR^\\top)^ig = (qR^\\top)^K\\nabla f$, and the logarithm of the error is a straight line of slope "
+        "$\\log q$ in K. "
+        "Exact; nothing is fitted, and t need not be large.",
     ),
     Claim(
         id="reweighting/rate-one-step",
@@ -219,29 +219,26 @@ CLAIMS = (
         id="reweighting/rate-one-step@rate",
         title="The one-step error is proportional to q, so small only if q is",
         source=SOURCE,
-        statement=r"On $\Phi = qRw + \lambda$, $E = w$ along a fixed direction, R a rotation, after $t = 40$ steps, "
-        r"the error is proportional to $q^{1 \pm 0.05}$ over $q = q_0 2^{-j}$, $q_0 \le 0.05$.",
-        hypotheses=(Hypothesis("small q", r"q_0 \le 0.05", _small),),
-        strategy=st.fixed_dictionaries(
-            {
-                "kind": st.sampled_from(("line", "spiral")),
-                "d": st.integers(1, 4),
-                "q": st.floats(0.005, 0.05).map(tidy),
-                "seed": st.integers(0, 999),
-            }
-        ),
-        explicit=({"kind": "line", "d": 1, "q": 0.05, "seed": 0},),
-        build=shrinking,
-        measure=in_q(1),
-        grade="exact",
+        statement=r"\Phi = qRw + \lambda,\ R \text{ a rotation by } \theta,\ F = g^\top w:\quad \|e\| = "
+        r"\frac{q\,\|g\|}{|1 - "
+        r"qe^{i\theta}|} \in \left[\frac{q}{1+q}, \frac{q}{1-q}\right]\|g\|",
+        hypotheses=(CONFORMAL,),
+        strategy=turns(),
+        explicit=(turn(m=[0, 1], q=[1, 20]), turn()),
+        build=turning,
+        measure=in_q(),
+        grade="proved",
         controls=(
-            Control("q not small", params={"kind": "line", "d": 1, "q": 0.9, "seed": 0}),
+            Control("a slower direction than q", params=turn(other=[3, 2])),
             Control("q²", kind="formula", measure=in_q(2)),
             Control("not small at all", kind="formula", measure=in_q(0)),
+            Control("θ = 0 whatever R is", kind="formula", measure=in_q(turned=False)),
         ),
-        budget=Budget(quick=30, full=400),
-        notes="The error is $\\|\\sum_{i \\ge 1} (qR^\\top)^i g\\| = q\\|g\\|/|1 - qe^{i\\theta}|$, on the line "
-        "$q/(1-q)$: the slope is within $2 q_0/\\log(q_0/q_{\\min})$ of 1. Maps that are not conformal "
+        budget=Budget(quick=60, full=400),
+        notes="The error is $\\|\\sum_{i \\ge 1} (qR^\\top)^i g\\|$, whatever the number of steps. The "
+        "exponent of q between "
+        "$q' < q$ is within $\\log\\frac{1+q}{1-q}/\\log\\frac q{q'}$ of 1, for all $q < 1$. Maps that are "
+        "not conformal "
         "only have it as a bound: a first term that happens to be small lets the second one show.",
     ),
 )
