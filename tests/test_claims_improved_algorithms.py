@@ -325,43 +325,89 @@ def test_the_certificates_derivative_is_that_of_f(seed):
 
 def turning_problem(run):
     """The same problem from two bare functions."""
-    k, q, turn = run.params["k"], run.params["q"], run.params["turn"]
-    a = np.array(run.params["a"])
+    q, tau, sigma, chi, a1, a2 = (
+        float(run.number(name)) for name in ("q", "tau", "sigma", "chi", "a1", "a2")
+    )
 
     def upper(lam, w):
-        off = w - a - lam[0]
-        return (off[0] ** 2 + q * off[1] ** 2 + lam[0] * k * (off[0] + off[1]) ** 2) / 2
+        off = w - np.array([a1, a2]) - lam[0]
+        return (off[0] ** 2 + q * off[1] ** 2 + lam[0] * chi * (off[0] + off[1]) ** 2) / 2
 
     def lower(lam, w):
-        return (w[0] + lam[0] * turn * w[1] - 1 - lam[0]) ** 2 / 2
+        return ((1 + lam[0] * sigma) * w[0] + lam[0] * tau * w[1] - 1 - lam[0]) ** 2 / 2
 
     F, G = (ri.from_function(f, n=1, d=2) for f in (upper, lower))
     return ri.BilevelProblem(F, G)
 
 
-@pytest.mark.parametrize("gamma", [1.0, 0.75])
-def test_the_turning_problems_derivative_is_the_librarys(gamma, monkeypatch):
-    # kills: a term of B_k, the weight of the wrong step, the window's ends read one step late
-    run = unrolled_rate.Turning(unrolled_rate.of(gamma))
+TURNED = [
+    unrolled_rate.of(),
+    unrolled_rate.of((5, 4), sigma=[1, 2], s=[3, 4]),
+    unrolled_rate.of((3, 1), tau=[1, 2], q=[4, 1], chi=[-1, 2], share=[1, 2]),
+]
+
+
+@pytest.mark.parametrize("params", TURNED)
+def test_the_turning_problems_derivative_is_the_librarys(params):
+    # kills: a term of B_k, the weight of the wrong step, a term of F or of n without its slope
+    run = unrolled_rate.Turning(params)
     problem, lam = turning_problem(run), np.zeros(1)
     exact = ri.exact.improved_hypergradient(problem, lam).value[0]
-    assert run.exact(0.0) == pytest.approx(exact, rel=1000 * EPS)
-    monkeypatch.setattr(unrolled_rate, "WINDOW", (4, 12))
-    alpha = Averaging(ri.solvers.contraction_of(1.0, 2.0, 2 / 3), gamma)
-    for K, error in zip((4, 12), run.errors, strict=True):
-        solver = BiGSAM(K, s=1.0, t=2 / 3, alpha=alpha)
+    assert float(run.value(run.solution).slope) == pytest.approx(exact, rel=1000 * EPS)
+    t, s, v = (float(x) for x in (run.t, run.number("s"), run.v))
+    beta = ri.solvers.contraction_of(*sorted((1.0, float(run.number("q")))), t)
+    assert beta**2 == pytest.approx(float(run.beta_squared), abs=10 * EPS)
+    for K in (4, 12):
+        solver = BiGSAM(K, s=s, t=t, alpha=Averaging(beta, v * (1 - beta) / 2))
         found = ri.approximate.reverse(problem, lam, lower=solver).value[0]
-        assert error == pytest.approx(abs(found - exact), abs=1000 * K * EPS * (1 + abs(exact)))
+        assert float(run.error(K)) == pytest.approx(found - exact, abs=1000 * K * EPS * (1 + abs(exact)))
 
 
-@pytest.mark.parametrize(
-    "params", [unrolled_rate.of(), unrolled_rate.of(0.75), unrolled_rate.of(turn=0.5, q=4.0, k=-0.25)]
-)
+@pytest.mark.parametrize("params", TURNED)
 def test_the_coefficient_of_the_rate_is_known_before_a_run(params):
-    """K times the error tends to κ, which is made of w_λ alone. Kills: γ, t or 1 − β left out, H⁺ for (H⁺)²."""
+    """κ is the slope of −v t/s gᵀH⁺g, which is made of w_λ alone. Kills: v, t or s left out, H⁺ for (H⁺)²."""
     run = unrolled_rate.Turning(params)
-    for K, error in zip(unrolled_rate.WINDOW, run.errors, strict=True):
-        assert K * error == pytest.approx(abs(run.kappa), rel=5 / K)  # 1 + O(c/K), c <= 5
+
+    def behind(lam):
+        q, tau, sigma, chi = (run.number(name) for name in ("q", "tau", "sigma", "chi"))
+        n, c = np.array([1 + lam * sigma, lam * tau], dtype=object), 1 + lam
+        Q = np.array([[1 + lam * chi, lam * chi], [lam * chi, q + lam * chi]], dtype=object)
+        a, N = np.array([run.number("a1") + lam, run.number("a2") + lam]), np.array([-n[1], n[0]])
+        p = n * c / (n @ n)
+        w = p + N * (N @ Q @ (a - p)) / (N @ Q @ N)
+        return (n @ Q @ (w - a)) ** 2 / (n @ n) ** 2
+
+    slope = (behind(SMALL) - behind(-SMALL)) / (2 * SMALL)
+    expected = -run.v * run.t / run.number("s") * slope
+    assert abs(run.kappa - expected) < SMALL * (
+        1 + abs(expected)
+    )  # the quotient's own error is of the order of SMALL²
+
+
+def test_the_coordinates_of_the_rate_are_the_recursion_stated():
+    """u_k and m_k with their slopes, from the method's own path, against the docstring's two lines."""
+    # kills: ξ without its v, U or N that do not turn, b left out of either line
+    run = unrolled_rate.Turning(unrolled_rate.of((5, 4), sigma=[1, 2], s=[3, 4], chi=[-1, 2]))
+    g, p, b, d, x, rho = run.scalars
+    U, N = run.basis
+    assert ((U @ N).value, (U @ N).slope, (U @ U).slope, (N @ N).slope, b.value) == (0, 0, 0, 0, 0)
+    off = [w - run.solution for w in run.path]
+    for k in range(run.first + 1, run.ks[-1] + 1, 7):
+        before, vt = k - 1, run.v * run.t
+        u, m = before * (U @ off[before]) - rho, N @ off[before]
+        phi = 1 - x + run.xi / before
+        gap = phi * u + run.xi * rho / before - vt * b * m - (k * (U @ off[k]) - rho)
+        assert (gap.value, gap.slope) == (0, 0)
+        gap = m - vt * d * m / k - vt * b * (U @ off[before]) / k - N @ off[k]
+        assert (gap.value, gap.slope) == (0, 0)
+        r, m = U @ off[k], N @ off[k]
+        gap = (
+            run.value(run.path[k])
+            - run.value(run.solution)
+            - g * r
+            - (p * r * r + 2 * b * r * m + d * m * m) / 2
+        )
+        assert (gap.value, gap.slope) == (0, 0)
 
 
 def test_at_a_change_of_rank_the_derivative_tends_to_a_number_that_is_no_slope():

@@ -1,196 +1,311 @@
-"""The derivative through BiG-SAM tends to the improved model's hypergradient, as 1/K, where the rank is constant."""
+r"""The derivative through BiG-SAM tends to the improved hypergradient as κ/K, enclosed over the rationals.
+
+R², n = 1, λ = 0: G = ½(n·w − c)², F = ½(w − a)ᵀQ(w − a), n = (1 + σλ, τλ), c = 1 + λ, Q = diag(1, q) + λχ(1 1; 1 1),
+a = a + λ(1, 1). To first order in λ, U = (1, τλ) and N = (−τλ, 1) are a turning orthonormal basis, the range of
+H = nnᵀ and its null space; in it w_k − w_λ = (r_k, m_k), ∇F(w_λ) = (g, 0), Q = [[p, b], [b, d]] with b = 0 at λ = 0. A
+prime is d/dλ; α_k = v/k (v = 2γ/(1 − β)), e = vtd, x = s|n|², ρ = −vtg/x, u_k = kr_k − ρ, ξ = 1 − x − v(tp − x): where
+k > l,
+
+    u_k = φ_ku_{k−1} + ξρ/(k−1) − vtb m_{k−1},   φ_k = 1 − x + ξ/(k−1),
+    m_k = (1 − e/k)m_{k−1} − (vtb/k)r_{k−1},     F(λ, w_k) − f = gr_k + ½(pr_k² + 2br_km_k + dm_k²).
+
+Let 0 < x <= 1, e > 1, l >= max{v, e, 2|ξ|/x, 4/x}, η = 1 + 1/l and D = 1 − η(1 − x + |ξ|/l) >= x/4. Differentiate all
+of it at λ = 0.
+
+- **Null space.** k|m_k| <= M = l|m_l|, as Π(1 − e/i) <= l/k.
+- **Range.** What obeys |u_k| <= |φ_k||u_{k−1}| + Φ/(k−1) has k|u_k| <= V = max{l|u_l|, ηΦ/D}, by induction: k/(k−1) <=
+  η, |φ_k| <= 1 − x + |ξ|/l, and (1 − D)V + ηΦ <= V. So k|u_k| <= V for Φ = |ξρ|, and k|r_k| <= S = |ρ| + V/l.
+- **Slopes.** Likewise k|u_k'| <= V' for Φ = |x'|V + |ξ'|V/l + |(ξρ)'| + vt|b'|M, and k|r_k'| <= S' = |ρ'| + V'/l;
+  k|m_k'| <= T = max{l|m_l'|, vt(|d'|M + |b'|S)/(e − 1)}, as (k − e)T + vt(|d'|M + |b'|S) <= (k − 1)T.
+- **Together**, with κ = (gρ)' and E_K the slope of F(λ, w_K) − f: |K E_K − κ| <= C/K,
+  C = |g'|V + |g|V' + ½|p'|S² + pSS' + |b'|SM + ½|d'|M² + dMT.
+
+The slopes are taken by dual numbers, through the method and of every constant: no derivative is written by hand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from flint import fmpq
 from hypothesis import strategies as st
 
-from refimpl.solvers import Averaging, contraction_of
-from verification.model import Budget, Claim, Control, Hypothesis, Measurement, rate, reals
+from verification.claims.improved_bilevel._dual import Dual, dual, solve
+from verification.claims.improved_bilevel._rates import ONE, ZERO, fractions, up
+from verification.claims.improved_bilevel.lemma_2_rate import tightest
+from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement
 
-WINDOW = (500, 2000)  # fixed before any run: the fitted exponent is that between its ends
-# the error is (κ/K)(1 + O(c/K)), c = 2γ/(1 − β) <= 5 for q <= 4: of the order of 1 % at K = 500, ten times that for the
-# smallest κ allowed, and log₄ 1.1 < 0.1
-HALF_WIDTH = 0.1
-NEARBY = 2.0**-20  # where the slope of f is looked up if it has none at λ itself
+EPSILON = Dual(ZERO, ONE)
 
 
 @dataclass(frozen=True)
 class Turning:
-    """R², n = 1, λ = 0: G = ½(n(λ)·w − c(λ))², F = ½(w − a)ᵀQ(λ)(w − a).
+    """Parameters q, tau, sigma, chi, a1, a2, s, share, e: [numerator, denominator]; ``late``: l over its least.
 
-    n = (1, λ turn), c = 1 + λ; with ``drop`` λ times both.
-
-    Q(λ) = diag(1, q) + λ k (1 1; 1 1), a(λ) = a + λ (1, 1).
+    ``doublings``: of l, to K. t = share·2/(σ_F + L_F), and γ is what makes e what it is told to be. ``drop``: n and c
+    times λ, so that there is no lower level at λ = 0, while w_λ, f and the enclosure are those beside it.
     """
 
     params: Mapping[str, Any]
 
-    @property
-    def gamma(self) -> float:
-        return float(self.params["gamma"])
-
-    def row(self, lam: float) -> tuple[np.ndarray, np.ndarray]:
-        """n(λ) and its derivative."""
-        n, moves = np.array([1.0, lam * self.params["turn"]]), np.array([0.0, self.params["turn"]])
-        return (lam * n, n + lam * moves) if self.params.get("drop") else (n, moves)
-
-    def target(self, lam: float) -> tuple[float, float]:
-        """n(λ)·w wants this; and its derivative."""
-        return (lam * (1 + lam), 1 + 2 * lam) if self.params.get("drop") else (1 + lam, 1.0)
-
-    def upper(self, lam: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Q, Q', a, a'."""
-        turned = self.params["k"] * np.ones((2, 2))
-        Q = np.diag([1.0, self.params["q"]]) + lam * turned
-        return Q, turned, np.array(self.params["a"], dtype=float) + lam, np.ones(2)
+    def number(self, name: str) -> fmpq:
+        return fmpq(*self.params[name])
 
     @property
-    def sizes(self) -> tuple[float, float]:
-        """σ_F and L_F at λ = 0."""
-        return min(1.0, float(self.params["q"])), max(1.0, float(self.params["q"]))
+    def t(self) -> fmpq:
+        return self.number("share") * 2 / (self.number("q") + 1)
 
     @property
-    def t(self) -> float:
-        return 2 / sum(self.sizes)
+    def v(self) -> fmpq:
+        """α_k = min{v/k, 1}."""
+        return self.number("e") / (self.t * self.number("q"))
 
     @property
-    def beta(self) -> float:
-        return contraction_of(*self.sizes, self.t)
+    def beta_squared(self) -> fmpq:
+        return 1 - 2 * self.t * self.number("q") / (1 + self.number("q"))
 
-    def solution(self, lam: float) -> np.ndarray:
-        """w_λ."""
-        (n, _), (c, _), (Q, _, a, _) = self.row(lam), self.target(lam), self.upper(lam)
-        N = np.array([-n[1], n[0]])
-        p = n * c / (n @ n)
-        return np.asarray(p + N * (N @ Q @ (a - p)) / (N @ Q @ N))
+    # -- the problem, in λ = ε --
 
     @cached_property
-    def kappa(self) -> float:
-        """The derivative in λ of −2γt/((1−β)s) gᵀH⁺g, g = ∇_wF(w_λ), H = n nᵀ, s = 1: K(F(w_K) − f) tends to that."""
-
-        def behind(lam: float) -> float:
-            (n, _), (Q, _, a, _) = self.row(lam), self.upper(lam)
-            return float((n @ Q @ (self.solution(lam) - a)) ** 2 / (n @ n) ** 2)
-
-        at, step = self.at, NEARBY / 2
-        slope = (behind(at + step) - behind(at - step)) / (2 * step)
-        return -2 * self.gamma * self.t / (1 - self.beta) * slope
+    def n(self) -> np.ndarray:
+        return np.array([1 + self.number("sigma") * EPSILON, self.number("tau") * EPSILON], dtype=object)
 
     @property
-    def at(self) -> float:
-        """λ, or beside it where f has no slope there."""
-        return NEARBY if self.params.get("drop") else 0.0
-
-    def exact(self, lam: float) -> float:
-        """∇f: ∇_λF − cross H⁺∇_wF at w_λ, H = n nᵀ."""
-        (n, m), (c, e), (Q, P, a, b) = self.row(lam), self.target(lam), self.upper(lam)
-        w = self.solution(lam)
-        g, direct = Q @ (w - a), (w - a) @ P @ (w - a) / 2 - b @ Q @ (w - a)
-        cross = m * (n @ w - c) + n * (m @ w - e)
-        return float(direct - cross @ (n * (n @ g)) / (n @ n) ** 2)
+    def followed(self) -> np.ndarray:
+        """The n of the method's own steps."""
+        return self.n * 0 if self.params.get("drop") else self.n
 
     @cached_property
-    def errors(self) -> list[float]:
-        """|dF(λ, w_K)/dλ − ∇f| at λ = 0 and the K of the window, in forward mode."""
-        (n, m), (c, e), (Q, P, a, b) = self.row(0.0), self.target(0.0), self.upper(0.0)
-        t, s, alpha = self.t, 1.0, Averaging(self.beta, self.gamma)
-        true, found = self.exact(self.at), []
-        w, dw = np.zeros(2), np.zeros(2)
-        for k in range(1, WINDOW[1] + 1):
-            weight = alpha(k - 1)
-            slope = weight * t * (P @ (w - a) - Q @ b) + (1 - weight) * s * (
-                m * (n @ w - c) + n * (m @ w - e)
-            )
-            move = weight * t * (Q @ dw) + (1 - weight) * s * n * (n @ dw)
-            w, dw = w - weight * t * Q @ (w - a) - (1 - weight) * s * n * (n @ w - c), dw - move - slope
-            if k in WINDOW:
-                off = w - a
-                value = off @ P @ off / 2 + (dw - b) @ Q @ off
-                found.append(abs(float(value) - true))
+    def target(self) -> Dual:
+        return 1 + EPSILON
+
+    @cached_property
+    def Q(self) -> np.ndarray:
+        turned, diagonal = self.number("chi") * EPSILON, (ONE, self.number("q"))
+        return np.array(
+            [[turned + (diagonal[i] if i == j else ZERO) for j in (0, 1)] for i in (0, 1)], dtype=object
+        )
+
+    @cached_property
+    def a(self) -> np.ndarray:
+        return np.array([self.number("a1") + EPSILON, self.number("a2") + EPSILON], dtype=object)
+
+    def value(self, w: np.ndarray) -> Dual:
+        """F."""
+        return dual((w - self.a) @ self.Q @ (w - self.a) / 2)
+
+    @cached_property
+    def basis(self) -> tuple[np.ndarray, np.ndarray]:
+        """U and N: orthonormal but for λ²."""
+        tau = self.number("tau") * EPSILON
+        return np.array([dual(ONE), tau], dtype=object), np.array([0 - tau, dual(ONE)], dtype=object)
+
+    @cached_property
+    def solution(self) -> np.ndarray:
+        """w_λ: n·w = c and N·Q(w − a) = 0."""
+        row = self.Q @ self.basis[1]
+        return solve(np.stack([self.n, row]), np.array([self.target, row @ self.a], dtype=object))
+
+    @cached_property
+    def path(self) -> list[np.ndarray]:
+        """w_0 … w_K, by the method itself from 0."""
+        s, t, w = self.number("s"), self.t, np.array([dual(ZERO), dual(ZERO)], dtype=object)
+        found = [w]
+        for k in range(1, self.ks[-1] + 1):
+            weight = min(self.v / k, ONE)
+            lower = self.followed * (self.n @ w - self.target)
+            w = w - weight * t * (self.Q @ (w - self.a)) - (1 - weight) * s * lower
+            found.append(w)
         return found
 
-    @property
-    def size(self) -> float:
-        return 1 + abs(self.exact(self.at))
+    def error(self, k: int) -> fmpq:
+        """dF(λ, w_k)/dλ − ∇f."""
+        return (self.value(self.path[k]) - self.value(self.solution)).slope
+
+    # -- the enclosure --
+
+    @cached_property
+    def scalars(self) -> tuple[Dual, ...]:
+        """g, p, b, d, x and ρ."""
+        (U, N), Q = self.basis, self.Q
+        g, x = U @ Q @ (self.solution - self.a), self.number("s") * (self.n @ self.n)
+        return g, U @ Q @ U, U @ Q @ N, N @ Q @ N, x, -self.v * self.t * g / x
+
+    @cached_property
+    def xi(self) -> Dual:
+        _, p, _, _, x, _ = self.scalars
+        return 1 - x - self.v * (self.t * p - x)
+
+    @cached_property
+    def first(self) -> int:
+        """l."""
+        x = self.scalars[4].value
+        least = max(self.v, self.number("e"), 2 * abs(self.xi.value) / x, 4 / x)
+        return int(self.params["late"]) * up(least)
+
+    @cached_property
+    def ks(self) -> list[int]:
+        return [self.first * 2**i for i in range(1, self.params["doublings"] + 1)]
+
+    @cached_property
+    def kappa(self) -> fmpq:
+        """(gρ)'."""
+        return (self.scalars[0] * self.scalars[5]).slope
+
+    @cached_property
+    def C(self) -> fmpq:
+        g, p, b, d, x, rho = self.scalars
+        start, vt, e = self.first, self.v * self.t, self.number("e")
+        off = self.path[start] - self.solution
+        (U, N), forced, eta = self.basis, self.xi * rho, 1 + fmpq(1, start)
+        u, m = start * (U @ off) - rho, N @ off
+
+        def at_most(first: fmpq, force: fmpq) -> fmpq:
+            return max(
+                start * abs(first), eta * force / (1 - eta * (1 - x.value + abs(self.xi.value) / start))
+            )
+
+        M = start * abs(m.value)
+        V = at_most(u.value, abs(forced.value))
+        moved = (abs(x.slope) + abs(self.xi.slope) / start) * V
+        Vp = at_most(u.slope, moved + abs(forced.slope) + vt * abs(b.slope) * M)
+        S, Sp = abs(rho.value) + V / start, abs(rho.slope) + Vp / start
+        T = max(start * abs(m.slope), vt * (abs(d.slope) * M + abs(b.slope) * S) / (e - 1))
+        squares = abs(p.slope) * S * S / 2 + p.value * S * Sp + abs(d.slope) * M * M / 2 + d.value * M * T
+        return abs(g.slope) * V + abs(g.value) * Vp + squares + abs(b.slope) * S * M
 
 
-def fitted(power: float = 1.0) -> Any:
-    """The exponent between the ends of the window against −``power``."""
+def tends(share: fmpq = ONE, power: int = 0) -> Callable[[Turning], Measurement]:
+    """|K E_K − κ| <= C/K at K = 2l, 4l …; mutated: share × κ, or κ (K/l)^power."""
 
     def measure(run: Turning) -> Measurement:
-        first, last = run.errors
-        slope = float(np.log(last / first) / np.log(WINDOW[1] / WINDOW[0]))
-        return rate(slope, -power, HALF_WIDTH, errors=[first, last])
+        pairs = []
+        for K in run.ks:
+            lead = share * run.kappa * fmpq(K, run.first) ** power
+            pairs.append((abs(K * run.error(K) - lead), run.C / K))
+        return tightest(pairs, l=run.first, K=run.ks[-1])
 
     return measure
 
 
+def curve(run: Turning) -> dict[str, Any]:
+    """K E_K within its enclosure."""
+    ks = range(run.first + 1, run.ks[-1] + 1)
+    lines = {
+        "κ + C/K": [float(run.kappa + run.C / K) for K in ks],
+        "K × error": [float(K * run.error(K)) for K in ks],
+        "κ − C/K": [float(run.kappa - run.C / K) for K in ks],
+    }
+    return {
+        "x": list(ks),
+        "lines": lines,
+        "xlabel": "K",
+        "ylabel": "K × error of the derivative",
+        "logx": True,
+    }
+
+
 def _rank(run: Turning) -> tuple[bool, Any]:
-    n, _ = run.row(0.0)
-    return bool(n.any()), f"n = {n.tolist()}"
+    """H has the rank at λ that it has beside it, which is 1."""
+    n = [str(entry.value) for entry in run.followed]
+    return n != ["0", "0"], f"n = {n}"
 
 
-def _coefficient(run: Turning) -> tuple[bool, float]:
-    share = abs(run.kappa) / run.size
-    return share > 0.1, share
+def _allowed(run: Turning) -> tuple[bool, str]:
+    """γ <= 1, which is β >= 1 − 2/v, decided by squares."""
+    least = 1 - 2 / run.v
+    return run.number("share") <= 1 and (least <= 0 or run.beta_squared >= least * least), str(
+        run.beta_squared
+    )
 
 
-def of(gamma: float = 1.0, **more: Any) -> dict[str, Any]:
+def of(e: tuple[int, int] = (2, 1), **more: Any) -> dict[str, Any]:
     """Parameters of one problem."""
-    return {"gamma": gamma, "turn": 1.0, "q": 2.0, "k": 0.5, "a": [3.0, 2.0], **more}
+    base: dict[str, Any] = {
+        "q": [2, 1],
+        "tau": [1, 1],
+        "sigma": [0, 1],
+        "chi": [1, 2],
+        "a1": [3, 1],
+        "a2": [2, 1],
+    }
+    return {**base, "s": [1, 1], "share": [1, 1], "e": list(e), "late": 2, "doublings": 3, **more}
 
+
+AT_ONCE = of(
+    (5, 4), q=[1, 1], chi=[0, 1], a1=[2, 1], doublings=2
+)  # F's step alone and G's lead to their minimisers
+FAR = of((3, 1), late=4, doublings=4)  # C/K is below |κ|/10 at the end
 
 CLAIMS = (
     Claim(
         id="improved-bilevel/improved-hypergradient@bigsam",
         title="The derivative through BiG-SAM tends to the hypergradient like 1/K",
         source="improved-bilevel, algorithm 2 and theorem 1",
-        statement=r"\frac{d}{d\lambda}F(\lambda, w_K(\lambda)) - \nabla f(\lambda) \sim \frac{\kappa}{K}, "
-        r"\quad \gamma > \tfrac12",
+        statement=r"K > l: \quad \left|\,K\left(\tfrac{d}{d\lambda}F(\lambda, w_K(\lambda)) - \nabla "
+        r"f(\lambda)\right) - \kappa\,\right| \le \frac CK, \quad \kappa = -\frac{2\gamma "
+        r"t}{(1-\beta)s}\frac{d}{d\lambda}\left(g^\top H^+g\right)",
         hypotheses=(
             Hypothesis(
                 "constant rank", r"\mathrm{rank}\,\nabla^2_{ww}G \text{ constant near } \lambda", _rank
             ),
-            Hypothesis("γ above one half", r"\gamma > \tfrac12", lambda run: (run.gamma > 0.5, run.gamma)),
             Hypothesis(
-                "κ is not small",
-                r"|\kappa| > \tfrac1{10}(1 + |\nabla f|), \quad \kappa = -\frac{2\gamma t}{(1-\beta)s}"
-                r"\frac{d}{d\lambda}\left(g^\top H^+g\right)",
-                _coefficient,
+                "e above 1",
+                r"e = \tfrac{2\gamma t}{1-\beta}N^\top QN > 1",
+                lambda run: (run.number("e") > 1, str(run.number("e"))),
+            ),
+            Hypothesis("γ at most 1", r"0 < \gamma \le 1,\ t \le 2/(\sigma_F+L_F)", _allowed),
+            Hypothesis(
+                "step on G",
+                r"0 < sh \le 1",
+                lambda run: (0 < run.scalars[4].value <= 1, str(run.scalars[4].value)),
             ),
         ),
         strategy=st.fixed_dictionaries(
             {
-                "gamma": reals(0.75, 1),
-                "turn": reals(-1, 1),
-                "q": reals(1, 4),
-                "k": reals(-0.5, 0.5),
-                "a": st.tuples(reals(2, 4), reals(-3, 3)).map(list),
+                "q": fractions("1", "2", "3", "4", "1/2"),
+                "tau": fractions("1", "-1", "1/2", "0"),
+                "sigma": fractions("0", "1/2", "-1/2"),
+                "chi": fractions("0", "1/2", "-1/2"),
+                "a1": fractions("2", "3", "4"),
+                "a2": fractions("2", "-3", "0"),
+                "s": fractions("1", "3/4", "1/2"),
+                "share": fractions("1", "3/4", "1/2"),
+                "e": fractions("5/4", "3/2", "2", "5/2", "3", "4", "6"),
+                "late": st.integers(1, 3),
+                "doublings": st.integers(2, 3),
             }
         ),
-        explicit=(of(), of(0.75), of(turn=0.5, q=4.0)),
+        explicit=(of(), of((3, 2)), of((3, 1), tau=[1, 2], q=[4, 1])),
         build=lambda params: Turning(dict(params)),
-        measure=fitted(),
-        grade="exact",
+        measure=tends(),
+        grade="proved",
         controls=(
-            Control("γ = 1/10", params=of(0.1, q=1.0)),
-            Control("the rank changes at λ", params=of(drop=True)),
-            Control("1/K²", kind="formula", measure=fitted(2.0)),
-            Control("1/√K", kind="formula", measure=fitted(0.5)),
+            Control("e = 1/4", params=of((1, 4), doublings=5)),
+            Control("the rank changes at λ", params=of(drop=True, doublings=4)),
+            Control("a step of 3/L_G", params=of(s=[3, 1])),
+            Control("1/K²", kind="formula", params=FAR, measure=tends(ZERO)),
+            Control("nine tenths of κ", kind="formula", params=FAR, measure=tends(fmpq(9, 10))),
+            Control("no decay", kind="formula", params=FAR, measure=tends(power=1)),
         ),
-        budget=Budget(quick=2, full=150),
-        notes="The null space turns with $\\lambda$. $K(F(\\lambda, w_K) - f)$ tends to $-\\frac{2\\gamma "
-        "t}{(1-\\beta)s}g^\\top H^+g$, $g = \\nabla_wF$ at $w_\\lambda$ (Tikhonov's error, at this step's ε), and κ is "
-        "its slope. Proof sketch: the null part of the derivative is driven "
-        "by $-sN^\\top H'Ue_k$, of order $1/k$ and not $\\alpha_k/k$; it cancels against $-\\alpha_ktN^\\top "
-        "g'$, as $N^\\top H' = -N'^\\top H$ and $N^\\top g' = -N'^\\top g$ at $w_\\lambda$, and what is left "
-        "is of order $1/k^2$. In general the exponent is $\\min(1, 2e)$, $e = 2\\gamma tq/(1-\\beta) \\ge "
-        "2\\gamma$. At a change of rank the derivative is just as smooth in K, finite, and means nothing.",
+        equality=Equality(params=AT_ONCE, reaches=1.0),
+        curve=curve,
+        budget=Budget(quick=10, full=300),
+        notes=r"Over the rationals, in the plane: $G = \tfrac12(n(\lambda)\cdot w - c(\lambda))^2$, whose null "
+        r"space turns with $\lambda$, $F = \tfrac12\|w - a(\lambda)\|^2_{Q(\lambda)}$ without coupling at "
+        r"$\lambda$; $g = \nabla_wF$ at $w_\lambda$, $h = |n|^2$. C is made of the problem and of the state at "
+        r"l, in the docstring of the module, beside the proof: in a basis that turns with the null space the "
+        r"error of $w_K$ obeys a planar recursion whose coefficients move with $\lambda$, and its slope in "
+        r"$\lambda$ obeys the recursion's slope. $K(F(\lambda, w_K) - f)$ tends to $-\tfrac{2\gamma "
+        r"t}{(1-\beta)s}g^\top H^+g$ (Tikhonov's error, at this step's ε), and κ is its slope. So a secant of "
+        r"the logarithm of the error over $[K, K']$ has an exponent within "
+        r"$\log\tfrac{|\kappa|+C/K}{|\kappa|-C/K} / \log\tfrac{K'}K$ of $-1$: nothing is fitted. $e \ge "
+        r"2\gamma$, so that $\gamma > \tfrac12$ is enough; for $e < 1$ the null space is slower, and the "
+        r"exponent is $\min(1, 2e)$. The bound is attained where both steps lead to the minimisers at once. At "
+        r"a change of rank the derivative is just as smooth in K, finite, and means nothing.",
     ),
 )

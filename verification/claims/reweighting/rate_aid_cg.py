@@ -1,5 +1,4 @@
-"""Implicit differentiation with conjugate gradients on the Hessian system: its error bound, sharper, and its "
-"rate."""
+"""Implicit differentiation with conjugate gradients on the Hessian system: its error bound, sharper, and its rate."""
 
 from __future__ import annotations
 
@@ -167,8 +166,7 @@ CLAIMS = (
         notes="CG's iterates from 0 grow in norm up to $\\|v(w_t)\\|$, so the factor $L_\\Phi + \\nu_2 q^tB$ "
         "of the other rows is not needed: $\\|\\nabla^2_{\\lambda w}G\\|$ at the solution is enough. The "
         "factor $2\\sqrt\\kappa$ is the price of the Euclidean norm; see @sharp. Attained in "
-        "the limit $\\kappa \\to 1$ only: where $c_1 = 0$, the extremal spectrum uses 99 % of it at κ = 1.01, "
-        "42 % at "
+        "the limit $\\kappa \\to 1$ only: where $c_1 = 0$, the extremal spectrum uses 99 % of it at κ = 1.01, 42 % at "
         "κ = 2, which is the worst known there.",
     ),
     Claim(
@@ -204,11 +202,9 @@ CLAIMS = (
         title="Conjugate gradients converge at the rate (√κ − 1)/(√κ + 1) per step",
         source=SOURCE,
         statement=r"$$\frac{\|e_k\|_H}{\|e_0\|_H} = \frac{2\rho^k}{1+\rho^{2k}} \in [\rho^k, 2\rho^k], \quad "
-        r"\rho = "
-        r"\tfrac{\sqrt\kappa-1}{\sqrt\kappa+1}$$ on the ring of $2k$ points: $H = M^\top M$, $M = "
+        r"\rho = \tfrac{\sqrt\kappa-1}{\sqrt\kappa+1}$$ on the ring of $2k$ points: $H = M^\top M$, $M = "
         r"\tfrac{\sqrt\kappa+1}2(I - \rho S)$, S the cyclic shift, $\nabla_wF = (1, 0, …, 0)$, "
-        r"$\nabla^2_{\lambda w}G "
-        r"= -M$",
+        r"$\nabla^2_{\lambda w}G = -M$",
         hypotheses=(HARDEST,),
         strategy=rings(),
         explicit=(around(1), around(2), around(5, (3, 2)), around(6, (7, 4))),
@@ -233,15 +229,11 @@ CLAIMS = (
         ),
         budget=Budget(quick=20, full=400),
         notes="No fixed matrix attains the bound at every $k$ (CG ends at $k = d$), so each $k$ has its own. "
-        "The eigenvalues "
-        "of H are the extrema of $T_k$ on $[1, \\kappa]$, the ends once and those between them twice, and "
-        "$\\nabla_wF$ lies "
-        "in every eigenvector alike: the extremal instance of @sharp, which is rational for rational "
-        "$\\sqrt\\kappa$, as "
-        "M is a root of H. The hypergradient's error is $M(v_k - v)$, of length $\\|e_k\\|_H$. A secant of "
-        "$\\log\\|e_k\\|_H$ "
-        "over $[k, k']$ has a slope between $\\log\\rho$ and $\\log\\rho + \\log(1+\\rho^{2k})/(k'-k)$, and "
-        "$2\\rho^k/(1+\\rho^{2k})$ "
-        "is $1/T_k$ at $(\\kappa+1)/(\\kappa-1)$: nothing is fitted.",
+        "The eigenvalues of H are the extrema of $T_k$ on $[1, \\kappa]$, the ends once and those between them "
+        "twice, and $\\nabla_wF$ lies in every eigenvector alike: the extremal instance of @sharp, which is "
+        "rational for rational $\\sqrt\\kappa$, as M is a root of H. The hypergradient's error is $M(v_k - "
+        "v)$, of length $\\|e_k\\|_H$. A secant of $\\log\\|e_k\\|_H$ over $[k, k']$ has a slope between "
+        "$\\log\\rho$ and $\\log\\rho + \\log(1+\\rho^{2k})/(k'-k)$, and $2\\rho^k/(1+\\rho^{2k})$ is $1/T_k$ "
+        "at $(\\kappa+1)/(\\kappa-1)$: nothing is fitted.",
     ),
 )

@@ -1,5 +1,4 @@
-"""Implicit differentiation with conjugate gradients on the normal equations: for Jacobians that are not "
-"symmetric."""
+"""Implicit differentiation with conjugate gradients on the normal equations: for Jacobians that are not symmetric."""
 
 from __future__ import annotations
 
@@ -208,10 +207,9 @@ CLAIMS = (
         title="Conjugate gradients on the normal equations converge at the rate (κ − 1)/(κ + 1) per step",
         source=SOURCE,
         statement=r"$$\frac{\|r_k\|}{\|r_0\|} = \frac{2\rho^k}{1+\rho^{2k}} \in [\rho^k, 2\rho^k], \quad \rho "
-        r"= "
-        r"\tfrac{\kappa-1}{\kappa+1}$$ on the ring of $2k$ points: $\Phi = \rho Sw + (I - \rho S)\lambda$, S "
-        r"the cyclic "
-        r"shift, $\kappa = \operatorname{cond}(I - \rho S)$, $(I - \rho S^\top)\nabla_wF = (1, 0, …, 0)$",
+        r"= \tfrac{\kappa-1}{\kappa+1}$$ on the ring of $2k$ points: $\Phi = \rho Sw + (I - \rho S)\lambda$, S "
+        r"the cyclic shift, $\kappa = \operatorname{cond}(I - \rho S)$, $(I - \rho S^\top)\nabla_wF = (1, 0, "
+        r"…, 0)$",
         hypotheses=(HARDEST,),
         strategy=rings(),
         explicit=(around(1), around(2), around(5, (3, 2)), around(6, (7, 4))),
@@ -236,12 +234,10 @@ CLAIMS = (
         ),
         budget=Budget(quick=20, full=400),
         notes="As for conjugate gradients, with $\\kappa^2$ the condition of the normal equations: "
-        "$\\sqrt{\\kappa^2} = "
-        "\\kappa$. The hypergradient's error is the residual, as $\\partial_\\lambda\\Phi = I - "
-        "\\partial_w\\Phi$. Here "
-        "$\\|\\partial_w\\Phi\\| = \\rho$: with $\\rho = q$ the fixed-point iteration is as fast, "
-        "$\\kappa = (1+q)/(1-q)$ being the largest that a contraction allows. $\\partial_w\\Phi$ is not "
-        "symmetric for $k \\ge 2$. The "
-        "slope of every secant of the logarithm is enclosed as in rate-aid-cg@rate; nothing is fitted.",
+        "$\\sqrt{\\kappa^2} = \\kappa$. The hypergradient's error is the residual, as $\\partial_\\lambda\\Phi "
+        "= I - \\partial_w\\Phi$. Here $\\|\\partial_w\\Phi\\| = \\rho$: with $\\rho = q$ the fixed-point "
+        "iteration is as fast, $\\kappa = (1+q)/(1-q)$ being the largest that a contraction allows. "
+        "$\\partial_w\\Phi$ is not symmetric for $k \\ge 2$. The slope of every secant of the logarithm is "
+        "enclosed as in rate-aid-cg@rate; nothing is fitted.",
     ),
 )

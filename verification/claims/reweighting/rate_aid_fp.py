@@ -1,5 +1,4 @@
-"""Implicit differentiation with fixed-point iterations on both levels: its error bound, and that it is its "
-"rate."""
+"""Implicit differentiation with fixed-point iterations on both levels: its error bound, and that it is its rate."""
 
 from __future__ import annotations
 
@@ -186,8 +185,7 @@ CLAIMS = (
         title="Fixed-point iterations converge at the rate q per step, in t and in k",
         source=SOURCE,
         statement=r"$$\Phi = qRw + \lambda,\ R^\top R = I:$$ $$F = \tfrac12\|w\|^2 + g^\top w,\ v = "
-        r"v(w_t):\quad "
-        r"\|e_t\| = q^t\,\|e_0\|$$ $$F = g^\top w,\ w = w(\lambda):\quad \|e_k\| = q^k\,\|\nabla "
+        r"v(w_t):\quad \|e_t\| = q^t\,\|e_0\|$$ $$F = g^\top w,\ w = w(\lambda):\quad \|e_k\| = q^k\,\|\nabla "
         r"f(\lambda)\|$$",
         hypotheses=(CONFORMAL,),
         strategy=turns(round=st.booleans()),
@@ -210,13 +208,10 @@ CLAIMS = (
         ),
         budget=Budget(quick=60, full=400),
         notes="$e$ is the error of the hypergradient, after t steps with the exact adjoint there, or after k "
-        "adjoint steps "
-        "from 0. It is $(I - qR^\\top)^{-1}(qR)^t(w_0 - w(\\lambda))$, or $(qR^\\top)^k(I - qR^\\top)^{-1}g$: "
-        "$qR$ "
-        "and $(I - qR^\\top)^{-1}$ scale every vector alike. The logarithm of the error is a straight line of "
-        "slope "
-        "$\\log q$, so that a method that were faster or slower would show in every step. R turns the plane "
-        "by an angle "
-        "with a rational tangent of its half, or not at all; the error is exact, and nothing is fitted.",
+        "adjoint steps from 0. It is $(I - qR^\\top)^{-1}(qR)^t(w_0 - w(\\lambda))$, or $(qR^\\top)^k(I - "
+        "qR^\\top)^{-1}g$: $qR$ and $(I - qR^\\top)^{-1}$ scale every vector alike. The logarithm of the error "
+        "is a straight line of slope $\\log q$, so that a method that were faster or slower would show in "
+        "every step. R turns the plane by an angle with a rational tangent of its half, or not at all; the "
+        "error is exact, and nothing is fitted.",
     ),
 )

@@ -146,8 +146,8 @@ CLAIMS = (
         title="Iterative differentiation converges like t times q to the t",
         source=SOURCE,
         statement=r"$$\Phi = qw + \lambda(1 + \nu_2w),\ F = w,\ \lambda = 0,\ w_0 = -B:$$ "
-        r"$$\left|\tfrac{d}{d\lambda}F(\lambda, "
-        r"w_t(\lambda)) - \nabla f(\lambda)\right| = t\,q^{t-1}\nu_2B + q^tL_w, \quad L_w = \tfrac{1}{1-q}$$",
+        r"$$\left|\tfrac{d}{d\lambda}F(\lambda, w_t(\lambda)) - \nabla f(\lambda)\right| = t\,q^{t-1}\nu_2B + "
+        r"q^tL_w, \quad L_w = \tfrac{1}{1-q}$$",
         hypotheses=(
             Hypothesis(
                 "attaining",
@@ -186,12 +186,9 @@ CLAIMS = (
         ),
         budget=Budget(quick=30, full=400),
         notes="$w_s - w(\\lambda) = -q^sB$ at $\\lambda = 0$, so that the terms of $w_t' = \\sum_{s<t} "
-        "q^{t-1-s}(1 - "
-        "\\nu_2q^sB)$ are a geometric series and $t$ equal numbers. It is the bound of rate-itd, attained at "
-        "every t. "
-        "With $c = qL_w/(\\nu_2B)$ the error is $(1 + c/t)$ times $t\\,q^{t-1}\\nu_2B$: beside $q^t$, a "
-        "secant of its logarithm "
-        "over $\\log t$ in $[t, t']$ has a slope between $1 - \\log(1+c/t)/\\log(t'/t)$ and 1. Nothing is "
-        "fitted.",
+        "q^{t-1-s}(1 - \\nu_2q^sB)$ are a geometric series and $t$ equal numbers. It is the bound of rate-itd, "
+        "attained at every t. With $c = qL_w/(\\nu_2B)$ the error is $(1 + c/t)$ times $t\\,q^{t-1}\\nu_2B$: "
+        "beside $q^t$, a secant of its logarithm over $\\log t$ in $[t, t']$ has a slope between $1 - "
+        "\\log(1+c/t)/\\log(t'/t)$ and 1. Nothing is fitted.",
     ),
 )

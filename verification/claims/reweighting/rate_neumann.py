@@ -228,9 +228,8 @@ CLAIMS = (
         ),
         budget=Budget(quick=20, full=400),
         notes="$v_K - v = -(I - \\eta H)^K H^{-1}\\nabla_wF$, and the hypergradient's error $e_K$ is as long, "
-        "as "
-        "$\\nabla^2_{\\lambda w}G = -I$: the logarithm of the error is a straight line of slope "
-        "$\\log(1-\\eta\\mu)$. "
-        "Exact, and nothing is fitted; H in a reflected basis, the lower level solved exactly.",
+        "as $\\nabla^2_{\\lambda w}G = -I$: the logarithm of the error is a straight line of slope "
+        "$\\log(1-\\eta\\mu)$. Exact, and nothing is fitted; H in a reflected basis, the lower level solved "
+        "exactly.",
     ),
 )

@@ -53,8 +53,7 @@ def truncated(
     bound: Callable[[Constants, int, np.ndarray], np.ndarray] = cut,
     fewer: int = 0,
 ) -> Callable[[Case], Measurement]:
-    """The measure: the worst of the last 0 … t terms, then (bound 0) how far ``truncated`` is from its "
-    "entry."""
+    """The measure: the worst of the last 0 … t terms, then (bound 0) how far ``truncated`` is from its entry."""
 
     def measure(case: Case) -> Measurement:
         limit = bound(alter(case.constants), case.t, np.arange(case.t + 1))
@@ -151,8 +150,7 @@ CLAIMS = (
         budget=Budget(quick=100, full=1000),
         notes="The terms left out, $\\sum_{s \\le t-K} B_s^\\top A_{s+1}^\\top … A_t^\\top\\nabla E$, have "
         "$\\|B_s\\| \\le L_\\Phi + \\nu_2q^{s-1}B$. Equality for every $K$ and $t$: $\\Phi = qw+\\lambda$, "
-        "$E = w$. The errors of all K are read from one pass of reverse mode; at $K = \\lceil t/2\\rceil$ "
-        "truncated "
+        "$E = w$. The errors of all K are read from one pass of reverse mode; at $K = \\lceil t/2\\rceil$ truncated "
         "reverse mode itself must give the same vector to rounding.",
     ),
     Claim(
@@ -183,10 +181,8 @@ CLAIMS = (
         ),
         budget=Budget(quick=40, full=400),
         notes="F is linear and $\\Phi$ affine, so that no iterate plays a part: what is left out is $\\sum_{i "
-        "\\ge K} "
-        "(qR^\\top)^ig = (qR^\\top)^K\\nabla f$, and the logarithm of the error is a straight line of slope "
-        "$\\log q$ in K. "
-        "Exact; nothing is fitted, and t need not be large.",
+        "\\ge K} (qR^\\top)^ig = (qR^\\top)^K\\nabla f$, and the logarithm of the error is a straight line of "
+        "slope $\\log q$ in K. Exact; nothing is fitted, and t need not be large.",
     ),
     Claim(
         id="reweighting/rate-one-step",
@@ -220,8 +216,7 @@ CLAIMS = (
         title="The one-step error is proportional to q, so small only if q is",
         source=SOURCE,
         statement=r"\Phi = qRw + \lambda,\ R \text{ a rotation by } \theta,\ F = g^\top w:\quad \|e\| = "
-        r"\frac{q\,\|g\|}{|1 - "
-        r"qe^{i\theta}|} \in \left[\frac{q}{1+q}, \frac{q}{1-q}\right]\|g\|",
+        r"\frac{q\,\|g\|}{|1 - qe^{i\theta}|} \in \left[\frac{q}{1+q}, \frac{q}{1-q}\right]\|g\|",
         hypotheses=(CONFORMAL,),
         strategy=turns(),
         explicit=(turn(m=[0, 1], q=[1, 20]), turn()),
@@ -236,9 +231,8 @@ CLAIMS = (
         ),
         budget=Budget(quick=60, full=400),
         notes="The error is $\\|\\sum_{i \\ge 1} (qR^\\top)^i g\\|$, whatever the number of steps. The "
-        "exponent of q between "
-        "$q' < q$ is within $\\log\\frac{1+q}{1-q}/\\log\\frac q{q'}$ of 1, for all $q < 1$. Maps that are "
-        "not conformal "
-        "only have it as a bound: a first term that happens to be small lets the second one show.",
+        "exponent of q between $q' < q$ is within $\\log\\frac{1+q}{1-q}/\\log\\frac q{q'}$ of 1, for all $q < "
+        "1$. Maps that are not conformal only have it as a bound: a first term that happens to be small lets "
+        "the second one show.",
     ),
 )
