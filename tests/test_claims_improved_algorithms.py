@@ -391,16 +391,15 @@ def test_the_coordinates_of_the_rate_are_the_recursion_stated():
     g, p, b, d, x, rho = run.scalars
     U, N = run.basis
     assert ((U @ N).value, (U @ N).slope, (U @ U).slope, (N @ N).slope, b.value) == (0, 0, 0, 0, 0)
-    off = [w - run.solution for w in run.path]
     for k in range(run.first + 1, run.ks[-1] + 1, 7):
         before, vt = k - 1, run.v * run.t
-        u, m = before * (U @ off[before]) - rho, N @ off[before]
+        (u, m), (after, null) = run.coordinates(before), run.coordinates(k)
         phi = 1 - x + run.xi / before
-        gap = phi * u + run.xi * rho / before - vt * b * m - (k * (U @ off[k]) - rho)
+        gap = phi * u + run.xi * rho / before - vt * b * m - after
         assert (gap.value, gap.slope) == (0, 0)
-        gap = m - vt * d * m / k - vt * b * (U @ off[before]) / k - N @ off[k]
+        gap = m - vt * d * m / k - vt * b * ((u + rho) / before) / k - null
         assert (gap.value, gap.slope) == (0, 0)
-        r, m = U @ off[k], N @ off[k]
+        r, m = (after + rho) / k, null
         gap = (
             run.value(run.path[k])
             - run.value(run.solution)
@@ -408,6 +407,24 @@ def test_the_coordinates_of_the_rate_are_the_recursion_stated():
             - (p * r * r + 2 * b * r * m + d * m * m) / 2
         )
         assert (gap.value, gap.slope) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "params", [*TURNED, unrolled_rate.AT_ONCE, unrolled_rate.of((6, 5), s=[1, 2], chi=[-2, 1])]
+)
+def test_every_step_of_the_rates_proof_holds_at_every_k(params):
+    # kills: a force left out of V, V' or T where it is all there is, l|.| of the start left out
+    run = unrolled_rate.Turning(params)
+    M, V, Vp, T = run.sizes
+    most = [fmpq(0)] * 4
+    for k in range(run.first, run.ks[-1] + 1):
+        u, m = run.coordinates(k)
+        found = [k * abs(x) for x in (m.value, u.value, u.slope, m.slope)]
+        most = [max(pair) for pair in zip(most, found, strict=True)]
+    assert all(reached <= bound for reached, bound in zip(most, (M, V, Vp, T), strict=True))
+    assert (
+        abs((run.scalars[4] * run.scalars[5] + run.v * run.t * run.scalars[0]).slope) == 0
+    )  # xρ = −vtg, moved
 
 
 def test_at_a_change_of_rank_the_derivative_tends_to_a_number_that_is_no_slope():

@@ -157,24 +157,29 @@ class Turning:
         return (self.scalars[0] * self.scalars[5]).slope
 
     @cached_property
-    def C(self) -> fmpq:
-        g, p, b, d, x, rho = self.scalars
-        start, vt, e = self.first, self.v * self.t, self.number("e")
-        off = self.path[start] - self.solution
-        (U, N), forced, eta = self.basis, self.xi * rho, 1 + fmpq(1, start)
-        u, m = start * (U @ off) - rho, N @ off
-
-        def at_most(first: fmpq, force: fmpq) -> fmpq:
-            return max(
-                start * abs(first), eta * force / (1 - eta * (1 - x.value + abs(self.xi.value) / start))
-            )
-
-        M = start * abs(m.value)
-        V = at_most(u.value, abs(forced.value))
+    def sizes(self) -> tuple[fmpq, ...]:
+        """M, V, V' and T: what k|m_k|, k|u_k|, k|u_k'| and k|m_k'| are at most."""
+        _, _, b, d, x, rho = self.scalars
+        start, vt, forced = self.first, self.v * self.t, self.xi * rho
+        (u, m), eta = self.coordinates(start), 1 + fmpq(1, start)
+        D = 1 - eta * (1 - x.value + abs(self.xi.value) / start)
+        M, V = start * abs(m.value), max(start * abs(u.value), eta * abs(forced.value) / D)
         moved = (abs(x.slope) + abs(self.xi.slope) / start) * V
-        Vp = at_most(u.slope, moved + abs(forced.slope) + vt * abs(b.slope) * M)
-        S, Sp = abs(rho.value) + V / start, abs(rho.slope) + Vp / start
-        T = max(start * abs(m.slope), vt * (abs(d.slope) * M + abs(b.slope) * S) / (e - 1))
+        pushed = moved + abs(forced.slope) + vt * abs(b.slope) * M
+        Vp = max(start * abs(u.slope), eta * pushed / D)
+        coupled = abs(d.slope) * M + abs(b.slope) * (abs(rho.value) + V / start)
+        return M, V, Vp, max(start * abs(m.slope), vt * coupled / (self.number("e") - 1))
+
+    def coordinates(self, k: int) -> tuple[Dual, Dual]:
+        """u_k and m_k."""
+        (U, N), off = self.basis, self.path[k] - self.solution
+        return k * (U @ off) - self.scalars[5], N @ off
+
+    @cached_property
+    def C(self) -> fmpq:
+        g, p, b, d, _, rho = self.scalars
+        M, V, Vp, T = self.sizes
+        S, Sp = abs(rho.value) + V / self.first, abs(rho.slope) + Vp / self.first
         squares = abs(p.slope) * S * S / 2 + p.value * S * Sp + abs(d.slope) * M * M / 2 + d.value * M * T
         return abs(g.slope) * V + abs(g.value) * Vp + squares + abs(b.slope) * S * M
 
