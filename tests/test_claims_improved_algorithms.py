@@ -409,11 +409,27 @@ def test_the_coordinates_of_the_rate_are_the_recursion_stated():
         assert (gap.value, gap.slope) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    "params", [*TURNED, unrolled_rate.AT_ONCE, unrolled_rate.of((6, 5), s=[1, 2], chi=[-2, 1])]
-)
+NAMES = ("q", "tau", "sigma", "chi", "a1", "a2", "s", "share", "e")
+NEAR = [  # where one term is needed: the numbers in the order of NAMES, l over its least, and the term
+    ("8/1 1/1 -4/1 1/2 3/1 40/1 3/4 1/2 2/1", 1),  # ξρ in V, and V' in C
+    ("1/4 1/2 3/1 -1/2 1/1 -40/1 1/2 1/4 101/100", 1),  # d' in T, and T in C
+    ("1/4 1/1 3/1 0/1 2/1 2/1 1/2 1/1 3/2", 2),  # x' in V'
+    ("8/1 -4/1 -4/1 3/1 0/1 -40/1 1/1 1/4 3/1", 3),  # V in C
+    ("1/1 -4/1 -1/2 1/2 0/1 0/1 1/2 1/1 5/4", 2),  # p in C
+    ("1/1 3/1 0/1 -1/2 -5/1 -40/1 3/4 3/4 5/2", 1),  # η and ξ' in V'
+    ("1/2 3/1 1/2 3/1 1/1 2/1 3/4 1/2 5/2", 1),  # b' in V'
+    ("3/1 1/2 0/1 -4/1 2/1 2/1 1/4 1/1 6/1", 3),  # p' in C
+]
+
+
+def near(row, late):
+    numbers = ([*map(int, ratio.split("/"))] for ratio in row.split())
+    return {**dict(zip(NAMES, numbers, strict=True)), "late": late, "doublings": 2}
+
+
+@pytest.mark.parametrize("params", [*TURNED, unrolled_rate.AT_ONCE, *(near(*of) for of in NEAR)])
 def test_every_step_of_the_rates_proof_holds_at_every_k(params):
-    # kills: a force left out of V, V' or T where it is all there is, l|.| of the start left out
+    # kills: each of the terms of NEAR left out, l|.| of the start left out
     run = unrolled_rate.Turning(params)
     M, V, Vp, T = run.sizes
     most = [fmpq(0)] * 4
@@ -421,7 +437,9 @@ def test_every_step_of_the_rates_proof_holds_at_every_k(params):
         u, m = run.coordinates(k)
         found = [k * abs(x) for x in (m.value, u.value, u.slope, m.slope)]
         most = [max(pair) for pair in zip(most, found, strict=True)]
+    assert all(hypothesis.predicate(run)[0] for hypothesis in unrolled_rate.CLAIMS[0].hypotheses)
     assert all(reached <= bound for reached, bound in zip(most, (M, V, Vp, T), strict=True))
+    assert all(K * abs(K * run.error(K) - run.kappa) <= run.C for K in run.ks)
     assert (
         abs((run.scalars[4] * run.scalars[5] + run.v * run.t * run.scalars[0]).slope) == 0
     )  # xρ = −vtg, moved

@@ -239,6 +239,7 @@ def test_the_ring_is_the_extremal_instance(k, eighths):
     assert root.T @ root == pytest.approx(matrix, rel=10 * k * EPS, abs=10 * k * EPS * r * r)
     turned = _attaining.ring_of_a_map(_attaining.around(k, (eighths, 8)))
     system = to_numpy(turned.problem.residual_w(turned.lam, turned.w0).T.dense())
+    assert np.array_equal(to_numpy(turned.problem.phi.d_lam(turned.lam, turned.w0).dense()), system.T)
     assert np.linalg.cond(system) == pytest.approx(r, rel=10 * k * EPS * r)
     assert k == 1 or not np.array_equal(system, system.T)
     assert np.linalg.norm(np.eye(2 * k) - system, 2) == pytest.approx((r - 1) / (r + 1), rel=20 * k * EPS)
