@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from fractions import Fraction
 
@@ -23,6 +24,7 @@ from verification.claims.improved_bilevel import (
     lemma_2_powers,
     lemma_2_projected,
     lemma_2_rate,
+    lemma_2_rate_value,
     lemma_3,
     proof_29,
     prop_1,
@@ -166,66 +168,82 @@ def test_the_selected_corner_or_face_is_the_best_of_a_grid(seed):
     assert all(of.value((x, y)) >= best for x in grids[0] for y in grids[1])
 
 
-PLANARS = [
-    _rates.planar((1, 2), b=[1, 4]),
-    _rates.planar((2, 1), b=[-1, 2], r0=[1, 1], h=[1, 2]),
-    _rates.planar((1, 1), b=[1, 2], p=[3, 2], late=4),
-    _rates.planar((5, 4), share=[1, 1]),
-    _rates.planar((3, 2), b=[1, 8], late=1, n0=[50, 1]),
+BOTH = [[1, 4], [-1, 2]]
+SPATIALS = [
+    _rates.spatial((1, 2), b=BOTH, turn=[3, 4, 5]),
+    _rates.spatial((2, 1), b=[[-1, 2], [1, 8]], r0=[1, 1], h=[1, 2], ratio=[3, 2]),
+    _rates.spatial((1, 1), b=[[1, 2], [1, 4]], p=[3, 2], late=4, least=[1, 2], turn=[-4, 3, 5]),
+    _rates.spatial((5, 4), share=[1, 1], turn=[0, 1, 1]),
+    _rates.spatial((3, 2), b=[[0, 1], [1, 8]], late=1, n0=[[1, 1], [50, 1]], ratio=[4, 1]),
+    _rates.spatial((1, 4), b=[[1, 8], [1, 2]], ratio=[4, 1], least=[3, 2]),  # ctλ_2 = 1
 ]
 
 
 def minimum_of_F(of):
-    """a = (a, 2), from ∇F(w_λ) = (g, 0)."""
-    Q = np.array([[float(of.p), float(of.b)], [float(of.b), 1.0]])
-    solution = np.array([0.0, 2 + float(of.b * of.a)])
-    return Q, solution, solution - np.linalg.solve(Q, np.array([float(of.g), 0.0]))
+    """∇F(w_λ) = (g, 0, 0)."""
+    Q = np.array([[float(entry) for entry in row] for row in of.matrix])
+    solution = np.array([0.0, 2.0, -1.0])
+    return Q, solution, solution - np.linalg.solve(Q, np.array([float(of.g), 0.0, 0.0]))
 
 
-@pytest.mark.parametrize("params", PLANARS)
-def test_planar_errors_are_the_librarys(params):
-    """Kills: c without t, the determinant for the trace in β, g with the other sign."""
-    of = _rates.Planar(params)
+@pytest.mark.parametrize("params", SPATIALS)
+def test_spatial_errors_are_the_librarys(params):
+    """γ from e and eigenvalues found anew. Kills: λ_max in e, c without t, the middle root in β, −g, an unturned Q."""
+    of = _rates.Spatial(params)
     Q, solution, a = minimum_of_F(of)
-    assert a == pytest.approx([float(of.a), 2.0], rel=100 * EPS)  # what the family says a is
-    s, t = float(of.s), float(of.t)
-    beta = ri.solvers.contraction_of(*np.linalg.eigvalsh(Q), t)
-    assert beta**2 == pytest.approx(float(of.beta_squared), abs=100 * EPS)
+    assert a[0] == pytest.approx(float(of.a), rel=100 * EPS)  # what the family says it is
+    low, high = np.linalg.eigvalsh(Q)[[0, -1]]
+    s, t, q = float(of.s), float(of.t), np.linalg.eigvalsh(Q[1:, 1:])
+    assert q == pytest.approx([float(x) for x in of.flat], rel=100 * EPS)
+    for vector, value in zip(of.axes, of.flat, strict=True):
+        v = np.array([float(x) for x in vector])
+        assert Q[1:, 1:] @ v == pytest.approx(float(value) * v, abs=100 * EPS)
+    assert t * (low + high) <= 2 * (1 + 10 * EPS)
+    beta = ri.solvers.contraction_of(low, high, t)
+    assert beta**2 == pytest.approx(float(of.beta_squared.mid()), abs=100 * EPS)
     upper = ri.zoo.quadratic.objective(ww=Q, w1=-Q @ a, n=1)
-    problem = ri.BilevelProblem(upper, ri.zoo.quadratic.objective(ww=np.diag([float(of.h), 0.0]), n=1))
-    alpha = Averaging(beta, float(of.e) * (1 - beta) / (2 * t))
-    start = solution + np.array([float(of.r0), float(of.n0)])
+    problem = ri.BilevelProblem(upper, ri.zoo.quadratic.objective(ww=np.diag([float(of.h), 0.0, 0.0]), n=1))
+    alpha = Averaging(beta, float(of.e) * (1 - beta) / (2 * t * q[0]))
+    start = solution + np.array([float(x) for x in of.errors[0]])
     states = ri.solvers.BiGSAM(of.K, s=s, t=t, alpha=alpha).run(problem, np.zeros(1), start, keep=None).states
-    found = np.array([[float(x) for x in pair] for pair in of.errors])
-    assert np.abs(np.array(states) - solution - found).max() <= of.K * 100 * EPS
+    found = np.array([[float(x) for x in entries] for entries in of.errors])
+    size = 1 + np.abs(start).max()
+    assert np.abs(np.array(states) - solution - found).max() <= of.K * 100 * EPS * size
 
 
-@pytest.mark.parametrize("params", PLANARS)
-def test_the_scalar_recursions_of_the_planar_family(params):
-    """What the enclosure rests on, exactly at every k > l. Kills: κ without c, a sign in ρ, e for eb."""
-    of = _rates.Planar(params)
+@pytest.mark.parametrize("params", SPATIALS)
+def test_the_scalar_recursions_of_the_spatial_family(params):
+    """What the enclosure rests on, exactly at every k > l. Kills: κ without c, a sign in ρ, e_2 for e_1."""
+    of = _rates.Spatial(params)
     for k in of.ks:
-        (r, n), (before, flat) = of.errors[k], of.errors[k - 1]
-        pushed = of.e * of.b * flat
+        (r, *_), (before, *_) = of.errors[k], of.errors[k - 1]
+        now, flat = of.flats(k), of.flats(k - 1)
+        pushed = of.tau * (of.b[0] * flat[0] + of.b[1] * flat[1])
         assert k * r == (1 - of.x + of.kappa / (k - 1)) * (k - 1) * before + of.x * of.rho - pushed
-        assert n == (1 - of.e / k) * flat - of.e * of.b / k * before
         assert k * abs(r) <= of.S
-        assert abs(n - of.products[k] * of.errors[of.first][1]) <= of.added(k)
+        low, high = of.range(k)
+        assert low <= abs(r) <= high
+        for i, e in enumerate(of.exponents):
+            assert now[i] == (1 - e / k) * flat[i] - of.tau * of.b[i] / k * before
+            assert abs(now[i] - of.products[i][k] * of.flats(of.first)[i]) <= of.added(i, k)
+        assert now[0] ** 2 + now[1] ** 2 == sum(x**2 for x in of.errors[k][1:])
 
 
-@pytest.mark.parametrize("params", PLANARS)
+@pytest.mark.parametrize("params", SPATIALS)
 def test_what_is_added_along_the_null_space_is_the_telescoped_sum(params):
-    """Z_k = e|b|S Σ P_k/P_j /(j(j−1)): no term is lost. Kills: 1 − e for e − 1, l for k."""
-    of = _rates.Planar(params)
-    for k in (of.first + 1, of.K):
-        terms = [of.products[k] / of.products[j] / (j * (j - 1)) for j in range(of.first + 1, k + 1)]
-        assert of.added(k) == of.e * abs(of.b) * of.S * sum(terms)
+    """Z_ik = ct|b_i|S Σ P_ik/P_ij /(j(j−1)): no term is lost. Kills: 1 − e for e − 1, l for k, P_1 for P_2."""
+    of = _rates.Spatial(params)
+    for i in _rates.FLAT:
+        for k in (of.first + 1, of.K):
+            P = of.products[i]
+            terms = [P[k] / P[j] / (j * (j - 1)) for j in range(of.first + 1, k + 1)]
+            assert of.added(i, k) == of.tau * abs(of.b[i]) * of.S * sum(terms)
 
 
-@pytest.mark.parametrize("params", PLANARS)
+@pytest.mark.parametrize("params", SPATIALS)
 def test_what_bounds_the_range_obeys_its_recursion(params):
     """v_k >= (1 − x + |κ|/(k−1))v_{k−1} + Φ/(k−1). Kills: 1 for 2 in A, x for x/2."""
-    of = _rates.Planar(params)
+    of = _rates.Spatial(params)
     for forced in (of.at_first[2] / 100, of.at_first[2], 50 * of.at_first[2]):
         assert of.strays(of.first, forced) >= of.at_first[2]
         for k in of.ks:
@@ -233,54 +251,100 @@ def test_what_bounds_the_range_obeys_its_recursion(params):
             assert of.strays(k, forced) >= grown + forced / (k - 1)
 
 
-@pytest.mark.parametrize("params", PLANARS)
+@pytest.mark.parametrize("params", SPATIALS)
 def test_the_constants_of_the_enclosure_pass_their_own_induction(params):
     """S, Φ and V_k. Kills: |ρ| for 2|ρ| in S, l|n_l| or what is coupled left out of Φ, the start left out of V."""
-    of = _rates.Planar(params)
-    most = max(of.at_first[0], abs(of.b) * of.S / of.first)
+    of = _rates.Spatial(params)
+    most = [of.at_first[0][i] + abs(of.b[i]) * of.S / (of.flat[i] * of.first) for i in _rates.FLAT]
     assert of.S >= of.at_first[1]
-    assert of.S >= (1 - of.x / 2) * of.S + of.x * abs(of.rho) + of.e * abs(of.b) * most
-    if of.e < 1:
-        return
-    flat = [j * of.null(j)[1] for j in range(of.first, of.K)]
-    assert of.forcing(of.K) >= abs(of.kappa * of.rho) + of.e * abs(of.b) * max(flat)
+    pushed = of.tau * sum(abs(of.b[i]) * most[i] for i in _rates.FLAT)
+    assert of.S >= (1 - of.x / 2) * of.S + of.x * abs(of.rho) + pushed
+    for k in (of.first + 1, of.K):
+        flat = [max(j * of.null(i, j)[1] for j in range(of.first, k + 1)) for i in _rates.FLAT]
+        pushed = of.tau * sum(abs(of.b[i]) * flat[i] for i in _rates.FLAT)
+        assert of.forcing(k) >= abs(of.kappa * of.rho) + pushed
     start = dataclasses.replace(of)
-    for r_l in (of.at_first[2], 100 * of.at_first[2]):
-        start.__dict__["at_first"] = (of.at_first[0], of.at_first[1], r_l)
+    for u_l in (of.at_first[2], 100 * of.at_first[2]):
+        start.__dict__["at_first"] = (of.at_first[0], of.at_first[1], u_l)
         strays = [start.strays(j, start.forcing(of.K)) / j for j in range(of.first, of.K)]
         assert start.drift(of.K) >= sum(strays)
 
 
-@pytest.mark.parametrize("params", [*PLANARS[:2], _rates.planar((1, 4), b=[-1, 4]), _rates.planar((1, 5))])
+@pytest.mark.parametrize(
+    "params",
+    [*SPATIALS, _rates.spatial((1, 4), b=BOTH), _rates.spatial((1, 5)), _rates.spatial((3, 4), ratio=[3, 2])],
+)
 def test_no_state_within_the_enclosure_has_a_value_off_its_own(params):
-    """At the ends of r and n, both signs of either. Kills: a product or a square left out of the rest."""
-    of = _rates.Planar(params)
+    """At the ends of r, n_1 and n_2, all signs. Kills: a product or a square left out of the rest, λ_2 before n_1²."""
+    of = _rates.Spatial(params)
     for k in (of.first + 1, of.K):
-        lead, rest = lemma_2_rate.around(of, k)
-        top, (low, high) = of.range(k)[1], of.null(k)
-        tip = of.strays(k, of.forcing(k)) if of.e > 1 else None
-        ends = [-top, top] if tip is None else [(of.rho - tip) / k, (of.rho + tip) / k]
-        for r in (x for x in ends if abs(x) <= top):
-            for n in (-high, -low, low, high):
-                value = of.g * r + (of.p * r * r + 2 * of.b * r * n + n * n) / 2
-                assert abs(value - lead) <= rest
+        ranged, flat, rest = lemma_2_rate_value.around(of, k)
+        top, v = of.range(k)[1], of.strays(k, of.forcing(k))
+        tips = [(of.rho - v) / k, (of.rho + v) / k, -top, top]
+        inside = [r for r in tips if abs(r) <= top and abs(k * r - of.rho) <= v]
+        assert inside
+        (few, many), (least, most) = (of.null(i, k) for i in _rates.FLAT)
+        signed = [(n, m) for n in (-many, -few, few, many) for m in (-most, -least, least, most)]
+        for r, (n, m) in itertools.product(inside, signed):
+            squares = of.p * r * r + of.flat[0] * n * n + of.flat[1] * m * m
+            value = of.g * r + squares / 2 + r * (of.b[0] * n + of.b[1] * m)
+            assert abs(value - ranged - flat) <= rest
 
 
-def test_the_secants_exponent_lies_where_the_enclosure_says():
-    for e, b in (((1, 2), [1, 8]), ((2, 1), [1, 4]), ((3, 4), [1, 8])):
-        of = _rates.Planar(_rates.planar(e, b=b, late=8, times=16))
-        k, K = of.K // 4, of.K
-        (low, high), (least, most) = of.squares(k), of.squares(K)
-        ends = [math.log(float(x)) / math.log(16) for x in (low / most, high / least)]
-        secant = math.log(float(lemma_2_rate.square(of, k) / lemma_2_rate.square(of, K))) / math.log(16)
-        assert ends[0] <= secant <= ends[1]
-        assert ends[0] < min(1, float(of.e)) < ends[1]
-        assert ends[1] - ends[0] < 0.5
+@pytest.mark.parametrize("turn", [[1, 0, 1], [3, 4, 5], [0, 1, 1]])
+@pytest.mark.parametrize(
+    ("e", "b", "ratio"),
+    [((1, 2), [1, 8], [2, 1]), ((2, 1), [1, 4], [2, 1]), ((3, 4), [1, 8], [2, 1]), ((1, 4), [0, 1], [3, 1])],
+)
+def test_the_secants_exponent_lies_where_the_enclosure_says(e, b, ratio, turn):
+    """min(1, e) with e of λ_min lies there as well, and that of λ_max does not, where the two differ."""
+    of = _rates.Spatial(_rates.spatial(e, b=[b, b], ratio=ratio, turn=turn, late=8, times=16))
+    k, K = of.K // 4, of.K
+    (low, high), (least, most) = of.squares(k), of.squares(K)
+    ends = [math.log(float(x)) / math.log(16) for x in (low / most, high / least)]
+    secant = math.log(float(lemma_2_rate.square(of, k) / lemma_2_rate.square(of, K))) / math.log(16)
+    exponents = np.linalg.eigvalsh(minimum_of_F(of)[0][1:, 1:]) * float(of.tau)
+    # Π(1 − e/i) is at most ((k + 1)/(K + 1))^e, not (k/K)^e
+    shift = exponents[0] * math.log((1 + 1 / k) / (1 + 1 / K)) / math.log(4)
+    assert ends[0] <= secant <= ends[1]
+    assert ends[0] < min(1, exponents[0]) < ends[1] + shift
+    assert ends[1] + shift < min(1, exponents[1]) or exponents[0] >= 1
 
 
-@pytest.mark.parametrize("params", PLANARS)
-def test_values_of_the_planar_family(params):
-    of = _rates.Planar(params)
+@pytest.mark.parametrize("turn", [[1, 0, 1], [3, 4, 5], [-4, 3, 5]])
+@pytest.mark.parametrize("e", [(1, 4), (1, 2), (3, 4)])
+def test_no_other_eigenvalue_encloses_the_distance(e, turn):
+    """The negative control of the exponent: λ_max, the mean or a diagonal entry for λ_min, and λ_min for λ_max."""
+    of = _rates.Spatial(_rates.spatial(e, turn=turn, late=4))
+    both = _rates.Spatial(_rates.spatial(e, turn=turn, late=4, n0=[[1, 100], [5, 1]]))
+    measure = lemma_2_rate.of_distance()
+    assert not measure(of).exceeds()
+    assert not measure(both).exceeds()
+    mean = sum(of.flat) / 2
+    assert lemma_2_rate.told(lemma_2_rate.largest, measure)(of).exceeds()
+    assert lemma_2_rate.told(lambda case: (mean, mean), measure)(of).exceeds()
+    assert lemma_2_rate.told(lemma_2_rate.smallest, measure)(both).exceeds()
+    if turn[0] * turn[1]:
+        assert lemma_2_rate.told(lemma_2_rate.diagonal, measure)(of).exceeds()
+
+
+@pytest.mark.parametrize("e", [(1, 4), (1, 3), (1, 2), (2, 3), (1, 1), (2, 1)])
+def test_what_leads_in_the_value(e):
+    """The rest falls faster than what leads over a factor of 4 in k, up to its share O(1/l) of the second term."""
+    of = _rates.Spatial(_rates.spatial(e, late=32, times=16))
+    shares = []
+    for k in (of.K // 16 + 1, of.K // 4, of.K):
+        ranged, flat, rest = lemma_2_rate_value.around(of, k)
+        assert ranged < 0 < flat
+        leads = max(-ranged, flat)
+        assert (leads == flat) == (of.e <= fmpq(1, 2)) or k < of.K  # at ½ it is the start that decides
+        shares.append(float(rest / leads))
+    assert shares[2] < shares[1] < shares[0]
+
+
+@pytest.mark.parametrize("params", SPATIALS)
+def test_values_of_the_spatial_family(params):
+    of = _rates.Spatial(params)
     Q, solution, a = minimum_of_F(of)
 
     def F(w):
@@ -293,10 +357,10 @@ def test_values_of_the_planar_family(params):
 
 @pytest.mark.parametrize(("e", "allowed"), [((2, 1), True), ((5, 2), True), ((3, 1), False)])
 def test_gamma_is_decided_by_squares(e, allowed):
-    """Q = diag(2, 1), t = 1/3: γ = 3e(1 − √5/3)/2 is at most 1 up to e = 2.618."""
-    of = _rates.Planar(_rates.planar(e))
+    """Q = diag(2, 1, 2), t = 1/4: γ = 2e(1 − √(2/3)) is at most 1 up to e = 2.725."""
+    of = _rates.Spatial(_rates.spatial(e))
     assert lemma_2_rate.ALLOWED.predicate(of)[0] is allowed
-    assert (float(of.e) * (1 - float(of.beta_squared) ** 0.5) / (2 * float(of.t)) <= 1) is allowed
+    assert (2 * float(of.e) * (1 - (2 / 3) ** 0.5) <= 1) is allowed
 
 
 def test_shares_are_rounded_up_and_never_to_the_other_side_of_1():

@@ -1,23 +1,27 @@
-r"""BiG-SAM on quadratics of the plane over the rationals, its error enclosed from both sides at every k > l.
+r"""BiG-SAM on quadratics with one curved and two flat directions over the rationals: its error enclosed at all k > l.
 
-H = diag(h, 0), Q = [[p, b], [b, 1]], a = (a, 2): e_k = w_k − w_λ = (r_k, n_k), g = ∇F(w_λ) = (g, 0), and with x = sh,
-e = ct, ρ = −eg/x, κ = 1 − x − c(tp − x), u_k = kr_k − ρ, wherever α_k = c/k:
+H = diag(h, 0, 0). Along the eigenvectors v_1, v_2 of NᵀQN, eigenvalues λ_1 < λ_2, Q = [[p, b_1, b_2], [b_1, λ_1, 0],
+[b_2, 0, λ_2]]; the iteration runs in coordinates turned against these. e_k = w_k − w_λ = (r_k, n_1k, n_2k), g =
+∇F(w_λ) = (g, 0, 0); with x = sh, τ = ct, e_i = τλ_i, e = e_1, ρ = −τg/x, κ = 1 − x − c(tp − x), u_k = kr_k − ρ,
+wherever α_k = c/k:
 
-    kr_k = (1 − x + κ/(k−1))(k−1)r_{k−1} + xρ − ebn_{k−1},   u_k = (1 − x + κ/(k−1))u_{k−1} + κρ/(k−1) − ebn_{k−1},
-    n_k = (1 − e/k)n_{k−1} − (eb/k)r_{k−1}.
+    kr_k = (1 − x + κ/(k−1))(k−1)r_{k−1} + xρ − τΣb_in_{i,k−1},
+    u_k = (1 − x + κ/(k−1))u_{k−1} + κρ/(k−1) − τΣb_in_{i,k−1},    n_ik = (1 − e_i/k)n_{i,k−1} − (τb_i/k)r_{k−1}.
 
-Let 0 < x <= 1, A = (2 + |κ|)/x and l >= max{c, 2A − 1}, l > e, ω = 2eb²/(xl) < 1. Then |κ|/l <= x/2, and for k >= l:
+Let 0 < x <= 1, A = (2 + |κ|)/x and l >= max{c, 2A − 1}, l > e_2, ω = (2τ/(xl))Σb_i²/λ_i < 1. Then |κ|/l <= x/2, and
+for k >= l:
 
-- **S.** k|r_k| <= S = max{l|r_l|, 2|ρ|/(1−ω), 2|ρ| + 2e|b||n_l|/x}, together with |n_k| <= max{|n_l|, |b|S/l}, by
-  induction: |n_k| is at most a mean of |n_{k−1}| and |b||r_{k−1}|, and the first factor is at most 1 − x/2.
-- **Null space.** With P_k = Π_{l<i<=k}(1 − e/i) and 1/((k−1)P_{k−1}) − 1/(kP_k) = (1−e)/(k(k−1)P_k) the sum of what
-  r adds telescopes: |n_k − P_kn_l| <= Z_k = e|b|S(1/k − P_k/l)/(e−1); for e = 1, |b|Sη_k/k, η_k = Σ_{l<=j<k}1/j.
-  As kP_k <= l for e > 1, k|n_k| <= T = max{l|n_l|, e|b|S/(e−1)} there; for e = 1 k|n_k| <= l|n_l| + |b|Sη_k.
-- **Range.** Where |κρ − eb(j−1)n_{j−1}| <= Φ for l < j <= k, |u_k| <= v_k = Φ/(x(k−A)) + υ(1−x/2)^{k−l}, υ =
-  max{0, |u_l| − Φ/(x(l−A))}: with j = k−1 >= l the first term obeys its recursion as xA − |κ| = 2 >= j/(j+1−A), which
+- **S.** k|r_k| <= S = max{l|r_l|, (2|ρ| + (2τ/x)Σ|b_in_il|)/(1−ω)}, together with |n_ik| <= |n_il| + |b_i|S/(λ_il),
+  by induction: |n_ik| is at most a mean of |n_{i,k−1}| and |b_ir_{k−1}|/λ_i, and the first factor is at most 1 − x/2.
+- **Null space.** With P_ik = Π_{l<j<=k}(1 − e_i/j) and 1/((k−1)P_{i,k−1}) − 1/(kP_ik) = (1−e_i)/(k(k−1)P_ik) the sum of
+  what r adds telescopes: |n_ik − P_ikn_il| <= Z_ik = τ|b_i|S(1/k − P_ik/l)/(e_i−1); for e_i = 1, τ|b_i|Sη_k/k,
+  η_k = Σ_{l<=j<k}1/j. So j|n_ij| <= T_ik for l <= j <= k: T_ik = k(P_ik|n_il| + Z_ik) for e_i <= 1, where this grows
+  with k; for e_i > 1 kP_ik <= l, and T_ik = max{l|n_il|, τ|b_i|S/(e_i−1)}.
+- **Range.** With Φ_k = |κρ| + τΣ|b_i|T_ik, |u_k| <= v_k = Φ_k/(x(k−A)) + υ_k(1−x/2)^{k−l}, υ_k = max{0, |u_l| −
+  Φ_k/(x(l−A))}: up to k, with j >= l before it, the first term obeys its recursion as xA − |κ| = 2 >= j/(j+1−A), which
   is j >= 2A − 2, and the second bounds what is left of the start.
-- **Logarithm.** e = 1: kn_k − ln_l + bρη_k = −bΣ_{l<=j<k}u_j/j, at most |b|V_k, V_k = Φ/x(1/(l−A) − 1/(k−A)) +
-  2υ/(xl), as 1/(j(j−A)) <= 1/(j−A) − 1/(j+1−A).
+- **Logarithm.** e = 1: kn_1k − ln_1l + τb_1ρη_k = −τb_1Σ_{l<=j<k}u_j/j, at most τ|b_1|V_k, V_k = Φ_k/x(1/(l−A) −
+  1/(k−A)) + 2υ_k/(xl), as 1/(j(j−A)) <= 1/(j−A) − 1/(j+1−A).
 """
 
 from __future__ import annotations
@@ -27,11 +31,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from flint import fmpq
+from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
 Q = fmpq
 ZERO, ONE = Q(0), Q(1)
+FLAT = (0, 1)
+Pair = tuple[fmpq, fmpq]
 
 
 def up(x: Q) -> int:
@@ -40,36 +46,84 @@ def up(x: Q) -> int:
 
 
 @dataclass(frozen=True)
-class Planar:
-    """Parameters h, p, b, a, s, share, e, n0, r0: [numerator, denominator]; ``late``: l over its least; ``times``: K/l.
+class Spatial:
+    """Parameters h, p, a, s, share, e, least, ratio, r0: [numerator, denominator]; ``b``, ``n0``: two along v_1, v_2.
 
-    t = share·2/(σ_F + L_F) and c = e/t are rational; γ = e(1−β)/(2t) is what makes e what it is told to be.
+    λ_1 is ``least``, λ_2 = ``ratio``·λ_1; ``turn`` [i, j, m]: v_1 = (i, j)/m; ``late``: l over its least; ``times``:
+    K/l. t = share·2/(p + λ_2) and c = e/(tλ_1) are rational; γ = c(1−β)/2 is what makes e what it is told to be.
+    ``told``: what the enclosure takes for λ_1 and λ_2, to be caught with others.
     """
 
     params: Mapping[str, Any]
+    told: Pair | None = None
 
     def __getattr__(self, name: str) -> Q:
-        if name in ("h", "p", "b", "a", "s", "share", "e", "n0", "r0"):
+        if name in ("h", "p", "a", "s", "share", "e", "least", "ratio", "r0"):
             return Q(*self.params[name])
         raise AttributeError(name)
 
+    def along(self, name: str) -> Pair:
+        """Two rational parameters."""
+        first, second = self.params[name]
+        return Q(*first), Q(*second)
+
+    @cached_property
+    def flat(self) -> Pair:
+        """λ_1 and λ_2."""
+        return self.least, self.ratio * self.least
+
+    @cached_property
+    def b(self) -> Pair:
+        return self.along("b")
+
+    @cached_property
+    def axes(self) -> tuple[Pair, Pair]:
+        """v_1 and v_2."""
+        i, j, m = self.params["turn"]
+        return (Q(i, m), Q(j, m)), (Q(-j, m), Q(i, m))
+
+    @cached_property
+    def matrix(self) -> list[list[Q]]:
+        """Q in the coordinates of the iteration."""
+        mixed = [sum((self.b[i] * self.axes[i][m] for i in FLAT), ZERO) for m in FLAT]
+        rows = [
+            [sum((self.flat[i] * self.axes[i][m] * self.axes[i][n] for i in FLAT), ZERO) for n in FLAT]
+            for m in FLAT
+        ]
+        return [[self.p, *mixed], *([mixed[m], *rows[m]] for m in FLAT)]
+
     @cached_property
     def t(self) -> Q:
-        return self.share * 2 / (self.p + 1)
+        """At most 2/(σ_F + L_F): the eigenvalue of Q between these two is at least λ_1, of the trace p + λ_1 + λ_2."""
+        return self.share * 2 / (self.p + self.flat[1])
+
+    @cached_property
+    def tau(self) -> Q:
+        """ct."""
+        return self.e / self.flat[0]
 
     @cached_property
     def c(self) -> Q:
-        return self.e / self.t
+        return self.tau / self.t
+
+    @cached_property
+    def exponents(self) -> Pair:
+        """e_1 and e_2."""
+        low, high = self.told or self.flat
+        return self.tau * low, self.tau * high
 
     @property
-    def beta_squared(self) -> Q:
-        """1 − 2tσL/(σ+L), of the determinant and the trace of Q."""
-        return 1 - 2 * self.t * (self.p - self.b * self.b) / (self.p + 1)
+    def beta_squared(self) -> arb:
+        """1 − 2tσL/(σ+L), enclosed."""
+        entries = [entry for row in self.matrix for entry in row]
+        found: Any = fmpq_mat(3, 3, entries).charpoly().complex_roots()  # each with its multiplicity
+        roots = [root.real for root, _ in found]
+        return 1 - 2 * self.t / (1 / min(roots) + 1 / max(roots))
 
-    @property
+    @cached_property
     def g(self) -> Q:
-        """First entry of ∇F(w_λ) at w_λ = (0, 2 + ba); the second is 0."""
-        return self.a * (self.b * self.b - self.p)
+        """First entry of ∇F(w_λ), a the first of F's minimiser; the others are 0."""
+        return self.a * (sum((self.b[i] ** 2 / self.flat[i] for i in FLAT), ZERO) - self.p)
 
     @cached_property
     def x(self) -> Q:
@@ -78,7 +132,7 @@ class Planar:
     @cached_property
     def rho(self) -> Q:
         """lim kr_k = −(ct/s)H⁺g."""
-        return -self.e * self.g / self.x
+        return -self.tau * self.g / self.x
 
     @cached_property
     def kappa(self) -> Q:
@@ -90,10 +144,16 @@ class Planar:
         return (2 + abs(self.kappa)) / self.x
 
     @cached_property
+    def mixing(self) -> Q:
+        """ωl."""
+        return 2 * self.tau / self.x * sum((self.b[i] ** 2 / self.flat[i] for i in FLAT), ZERO)
+
+    @cached_property
     def first(self) -> int:
         """l."""
-        mixed = 8 * self.e * self.b * self.b / self.x  # ω <= 1/4
-        least = max(up(self.c), up(2 * self.shift - 1), up(self.e) + 1, up(mixed))
+        quarter = 4 * self.mixing  # ω <= 1/4
+        steepest = self.tau * self.flat[1]
+        least = max(up(self.c), up(2 * self.shift - 1), up(steepest) + 1, up(quarter))
         return int(self.params["late"]) * least
 
     @property
@@ -105,44 +165,56 @@ class Planar:
         return range(self.first + 1, self.K + 1)
 
     @cached_property
-    def errors(self) -> list[tuple[Q, Q]]:
+    def errors(self) -> list[tuple[Q, Q, Q]]:
         """w_k − w_λ, k = 0 … K; with ``frozen`` α_k = 1/4, no schedule of BiG-SAM."""
-        p, b, g, t, x = self.p, self.b, self.g, self.t, self.x
-        r, n = self.r0, self.n0
-        found = [(r, n)]
+        start = self.along("n0")
+        w = [self.r0, *(sum((start[i] * self.axes[i][m] for i in FLAT), ZERO) for m in FLAT)]
+        found = [(w[0], w[1], w[2])]
         for k in range(1, self.K + 1):
             weight = Q(1, 4) if self.params.get("frozen") else min(self.c / k, ONE)
-            step = weight * t
-            r, n = r - step * (p * r + b * n + g) - (1 - weight) * x * r, n - step * (b * r + n)
-            found.append((r, n))
+            step = weight * self.t
+            moved = [
+                [(i == j) - step * entry for j, entry in enumerate(row)] for i, row in enumerate(self.matrix)
+            ]
+            moved[0][0] -= (1 - weight) * self.x
+            w = [row[0] * w[0] + row[1] * w[1] + row[2] * w[2] for row in moved]
+            w[0] -= step * self.g
+            found.append((w[0], w[1], w[2]))
         return found
+
+    def flats(self, k: int) -> Pair:
+        """n_1k and n_2k."""
+        _, *n = self.errors[k]
+        first, second = (axis[0] * n[0] + axis[1] * n[1] for axis in self.axes)
+        return first, second
 
     def gap(self, k: int) -> Q:
         """f_k − f = gr + ½eᵀQe."""
-        r, n = self.errors[k]
-        return self.g * r + (self.p * r * r + 2 * self.b * r * n + n * n) / 2
+        w = self.errors[k]
+        curved = sum((w[i] * row[j] * w[j] for i, row in enumerate(self.matrix) for j in range(3)), ZERO)
+        return self.g * w[0] + curved / 2
 
     # -- the enclosure --
 
     @cached_property
-    def at_first(self) -> tuple[Q, Q, Q]:
-        """|n_l|, l|r_l| and |u_l|."""
-        r, n = self.errors[self.first]
-        return abs(n), self.first * abs(r), abs(self.first * r - self.rho)
+    def at_first(self) -> tuple[Pair, Q, Q]:
+        """|n_1l| and |n_2l|, l|r_l| and |u_l|."""
+        (n, m), r = self.flats(self.first), self.errors[self.first][0]
+        return (abs(n), abs(m)), self.first * abs(r), abs(self.first * r - self.rho)
 
     @cached_property
     def S(self) -> Q:
         n, r, _ = self.at_first
-        mixed = 2 * self.e * abs(self.b) / self.x
-        omega = mixed * abs(self.b) / self.first
-        return max(r, 2 * abs(self.rho) / (1 - omega), 2 * abs(self.rho) + mixed * n)
+        pushed = 2 * self.tau / self.x * sum((abs(self.b[i]) * n[i] for i in FLAT), ZERO)
+        return max(r, (2 * abs(self.rho) + pushed) / (1 - self.mixing / self.first))
 
     @cached_property
-    def products(self) -> dict[int, Q]:
-        """P_k, k >= l."""
-        found = {self.first: ONE}
+    def products(self) -> tuple[dict[int, Q], dict[int, Q]]:
+        """P_1k and P_2k, k >= l."""
+        found = ({self.first: ONE}, {self.first: ONE})
         for k in self.ks:
-            found[k] = found[k - 1] * (1 - self.e / k)
+            for i in FLAT:
+                found[i][k] = found[i][k - 1] * (1 - self.exponents[i] / k)
         return found
 
     @cached_property
@@ -153,21 +225,33 @@ class Planar:
             found[k] = found[k - 1] + Q(1, k - 1)
         return found
 
-    def added(self, k: int) -> Q:
-        """Z_k."""
-        if self.e == 1:
-            return abs(self.b) * self.S * self.harmonics[k] / k
-        return self.e * abs(self.b) * self.S * (Q(1, k) - self.products[k] / self.first) / (self.e - 1)
+    def centre(self, i: int, k: int) -> Q:
+        """P_ik|n_il|."""
+        return self.products[i][k] * self.at_first[0][i]
+
+    def added(self, i: int, k: int) -> Q:
+        """Z_ik."""
+        pushed, e = self.tau * abs(self.b[i]) * self.S, self.exponents[i]
+        if e == 1:
+            return pushed * self.harmonics[k] / k
+        return pushed * (Q(1, k) - self.products[i][k] / self.first) / (e - 1)
+
+    def null(self, i: int, k: int) -> Pair:
+        """|n_ik| from below and above."""
+        centre, around = self.centre(i, k), self.added(i, k)
+        return max(centre - around, ZERO), centre + around
+
+    def most(self, i: int, k: int) -> Q:
+        """T_ik."""
+        e = self.exponents[i]
+        if e <= 1:
+            return k * self.null(i, k)[1]
+        return max(self.first * self.at_first[0][i], self.tau * abs(self.b[i]) * self.S / (e - 1))
 
     def forcing(self, k: int) -> Q:
-        """Φ, for j <= k; e >= 1 or b = 0."""
-        n, pushed = self.first * self.at_first[0], self.e * abs(self.b)
-        if self.b == 0:
-            return abs(self.kappa * self.rho)
-        most = (
-            n + pushed * self.S * self.harmonics[k] if self.e == 1 else max(n, pushed * self.S / (self.e - 1))
-        )
-        return abs(self.kappa * self.rho) + pushed * most
+        """Φ_k."""
+        pushed = sum((abs(self.b[i]) * self.most(i, k) for i in FLAT if self.b[i]), ZERO)
+        return abs(self.kappa * self.rho) + self.tau * pushed
 
     @cached_property
     def faded(self) -> dict[int, Q]:
@@ -182,7 +266,7 @@ class Planar:
         return forcing / (self.x * (k - self.shift)) + self.left(forcing) * self.faded[k]
 
     def left(self, forcing: Q) -> Q:
-        """υ."""
+        """υ_k."""
         return max(ZERO, self.at_first[2] - forcing / (self.x * (self.first - self.shift)))
 
     def drift(self, k: int) -> Q:
@@ -190,22 +274,15 @@ class Planar:
         forced, between = self.forcing(k), 1 / (self.first - self.shift) - 1 / (k - self.shift)
         return (forced * between + 2 * self.left(forced) / self.first) / self.x
 
-    def null(self, k: int) -> tuple[Q, Q]:
-        """|n_k| from below and above."""
-        centre, around = self.products[k] * self.at_first[0], self.added(k)
-        return max(centre - around, ZERO), centre + around
-
-    def range(self, k: int) -> tuple[Q, Q]:
+    def range(self, k: int) -> Pair:
         """|r_k| from below and above."""
-        if self.e < 1:
-            return ZERO, self.S / k
         v = self.strays(k, self.forcing(k))
         return max(abs(self.rho) - v, ZERO) / k, min(self.S, abs(self.rho) + v) / k
 
-    def squares(self, k: int) -> tuple[Q, Q]:
+    def squares(self, k: int) -> Pair:
         """‖e_k‖² from below and above."""
-        (r, r_top), (n, n_top) = self.range(k), self.null(k)
-        return r * r + n * n, r_top * r_top + n_top * n_top
+        (low, high), parts = self.range(k), [self.null(i, k) for i in FLAT]
+        return low**2 + sum((n**2 for n, _ in parts), ZERO), high**2 + sum((n**2 for _, n in parts), ZERO)
 
 
 def fractions(*values: str) -> Any:
@@ -214,17 +291,25 @@ def fractions(*values: str) -> Any:
     return st.sampled_from(pairs)
 
 
-def planars(*exponents: str, **fixed: Any) -> Any:
+def two(of: Any) -> Any:
+    """Two of them."""
+    return st.tuples(of, of).map(list)
+
+
+def spatials(*exponents: str, **fixed: Any) -> Any:
     """Strategy: e one of these."""
     boxes = {
         "h": fractions("1", "3/4", "1/2"),
         "p": fractions("2", "1", "3/2", "3"),
-        "b": fractions("0", "1/8", "-1/8", "1/4", "-1/4", "1/2", "-1/2"),
+        "b": two(fractions("0", "1/8", "-1/8", "1/4", "-1/4", "1/2", "-1/2")),
         "a": fractions("1", "1/2", "2"),
         "s": fractions("1", "3/4"),
         "share": fractions("1/2", "3/4", "1"),
         "e": fractions(*exponents),
-        "n0": fractions("5", "-5", "1", "-1"),
+        "least": fractions("1", "1/2", "3/2"),
+        "ratio": fractions("2", "3", "3/2"),
+        "turn": st.sampled_from([[1, 0, 1], [3, 4, 5], [-4, 3, 5], [0, 1, 1]]),
+        "n0": two(fractions("5", "-5", "1", "-1")),
         "r0": fractions("0", "1", "-1"),
         "late": st.integers(1, 4),
         "times": st.integers(2, 4),
@@ -232,17 +317,20 @@ def planars(*exponents: str, **fixed: Any) -> Any:
     return st.fixed_dictionaries({**boxes, **fixed})
 
 
-def planar(e: tuple[int, int], **more: Any) -> dict[str, Any]:
-    """H = diag(1, 0), Q = diag(2, 1), a = (1, 2), t half as long as it may be, w_0 = w_λ + (0, 5)."""
+def spatial(e: tuple[int, int], **more: Any) -> dict[str, Any]:
+    """H = diag(1, 0, 0), Q of p = 2 and NᵀQN = diag(1, 2), t half as long as it may be, w_0 = w_λ + (0, 5, 1)."""
     return {
         "h": [1, 1],
         "p": [2, 1],
-        "b": [0, 1],
+        "b": [[0, 1], [0, 1]],
         "a": [1, 1],
         "s": [1, 1],
         "share": [1, 2],
         "e": list(e),
-        "n0": [5, 1],
+        "least": [1, 1],
+        "ratio": [2, 1],
+        "turn": [1, 0, 1],
+        "n0": [[5, 1], [1, 1]],
         "r0": [0, 1],
         "late": 2,
         "times": 4,
