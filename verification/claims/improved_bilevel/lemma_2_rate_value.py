@@ -140,8 +140,8 @@ CLAIMS = (
         r"$1/k$ and $P_{1k}^2 \asymp k^{-2e}$. So the exponent is $2e$ for $e < \tfrac12$ and 1 for $e > \tfrac12$, "
         r"where what leads is not 0 ($n_{1l}$, g). At $e = \tfrac12$ both lead, with opposite signs "
         r"($g\rho = -\tfrac{ct}{x}g^2$), and where they cancel the value decays faster. As $e \ge 2\gamma$ the value "
-        r"is $O(1/k)$ for $\gamma \ge \tfrac14$. $f_k < f$ is normal: $w_k$ is no minimiser of G. Equality: $tp = x = 1$ "
-        r"without coupling, where $kr_k = \rho$ from $l$ on." + NULL + FORCED + NAMES,
+        r"is $O(1/k)$ for $\gamma \ge \tfrac14$. $f_k < f$ is normal: $w_k$ is no minimiser of G. Equality: without "
+        r"coupling at $tp = x = 1$, where $kr_k = \rho$ from l on." + NULL + FORCED + NAMES,
         **COMMON,
     ),
 )
