@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from refimpl.arrays import backend, to_numpy
-from refimpl.arrays.numbers import require_number
+from refimpl.arrays.numbers import as_number, require_number
 from refimpl.bounds import Region, best_step
 from refimpl.errors import BadInput, HypothesisViolated
 from refimpl.objective import Level, Map, Objective, descent_map
@@ -248,7 +248,7 @@ def _require_sound(region: Region, growth: float, matrices: str) -> None:
             required="(n,), radius 0",
             advice="ask at several λ and take the largest of every number",
         )
-    if not 1 <= growth < math.inf:
+    if not 1 <= as_number(growth) < math.inf:
         raise BadInput("no sigma1 is finite", measured=growth, required="growth >= 1, finite", advice="try 2")
     if matrices not in ("spectral", "operator"):
         raise BadInput(

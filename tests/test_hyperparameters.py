@@ -12,17 +12,21 @@ import numpy as np
 import pytest
 
 from refimpl import algorithms, lengths, rates, solvers
+from refimpl.algorithms.ghadimi2018bsa import neumann_terms
+from refimpl.algorithms.ji2021stocbio import hessian_batches
 from refimpl.approximate import SID
 from refimpl.approximate.inverse import ProductNeumann, SumNeumann
 from refimpl.approximate.iteration import StochasticIteration
 from refimpl.approximate.penalty import InnerDescent, InnerGaussNewton
+from refimpl.arrays import backend
 from refimpl.bounds import Region
 from refimpl.errors import BadInput
-from refimpl.sets import Ball, Box, Rows, SpectralBall
+from refimpl.sets import Ball, Box, Rows, SpectralBall, gradient_mapping
 from refimpl.spaces import Bernoulli, Indices, Minibatch, Repeated
 from refimpl.training import Adam, Nesterov
 from refimpl.training import GradientDescent as TrainingDescent
-from refimpl.variances import Noise
+from refimpl.variances import Noise, noise
+from refimpl.zoo.maps import line
 
 PRODUCT, SUM = ProductNeumann(2, 4.0), SumNeumann(0.1, 2)
 STEPS = {"alpha": 0.1, "beta": 0.1}
@@ -94,6 +98,23 @@ def test_a_step_that_is_none_is_refused_before_it_is_made(solver, step):
     with pytest.raises(BadInput, match="the step is out of range"):
         solver(1, step)
     assert solver(1).step is None
+
+
+def test_numbers_of_functions():
+    # kills: bsa/terms-of-any-smoothness, sets/mapping-of-any-step, stocbio/batches-of-*
+    point = np.zeros(2)
+    for wrong in (*NONE, math.inf):
+        for call in (
+            lambda x: neumann_terms(x, 2.0),
+            lambda x: neumann_terms(1.0, x),
+            lambda x: gradient_mapping(None, point, point, x, backend("numpy")),
+            lambda x: hessian_batches(x, 3, 0.5),
+            lambda x: hessian_batches(2, 3, x),
+            lambda x: noise(line(0.5), [0.0], growth=x),
+        ):
+            with pytest.raises(BadInput):
+                call(wrong)
+    assert neumann_terms(1.0, 1.0)(7) == 1
 
 
 def test_bounds_are_numbers():

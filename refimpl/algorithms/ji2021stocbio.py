@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from refimpl.algorithms.pieces import Alternating
+from refimpl.arrays.numbers import as_number
 from refimpl.errors import BadInput
 from refimpl.solvers.lower import require_count
 
@@ -39,7 +40,7 @@ def hessian_batches(scale: float, products: int, factor: float) -> tuple[int, ..
     (6, 3, 2)
     """
     require_count(products, "the number of products", least=1)
-    if not (0 < scale < math.inf and 0 < factor < 1):
+    if not (0 < as_number(scale) < math.inf and 0 < as_number(factor) < 1):
         raise BadInput(
             "these batches would not shrink",
             measured=f"scale={scale}, factor={factor}",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
-from refimpl.arrays import Backend, to_numpy
+from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
-from refimpl.errors import BadInput
+from refimpl.arrays.numbers import require_number
 from refimpl.sets.base import ConvexSet
 
 
@@ -18,13 +17,7 @@ def gradient_mapping(
 
     Zero exactly at stationary points of f on Λ. Raises ``BadInput``, and what ``project`` raises.
     """
-    if not 0 < float(to_numpy(alpha)) < inf:
-        raise BadInput(
-            "the step size is out of range",
-            measured=alpha,
-            required="a finite number > 0",
-            advice="1/L_f is one",
-        )
+    require_number(alpha, "the step size", "1/L_f is one")
     if domain is None:
         return gradient
     return (lam - domain.project(lam - alpha * gradient, backend)) / alpha
