@@ -82,6 +82,11 @@ def test_samples_are_independent():
     assert len(set(Repeated(DRAW, 9).sample(3, (2,))[1].ravel().tolist())) == 3
 
 
+def test_whole_numbers_of_numpy_count_as_well():
+    # kills: spaces/count-that-overflows
+    assert Repeated(Indices(np.int64(10)), 30).size == 10**30
+
+
 def test_more_points_than_integers_count():
     huge = Repeated(Minibatch(10**6, 40), 3)
     assert huge.size == 10**720

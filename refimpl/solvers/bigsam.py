@@ -68,9 +68,9 @@ def contraction_of(sigma: Any, smoothness: Any, t: Any) -> float:
 
 
 def _one_number(x: Any) -> Any:
-    """x as what compares with floats; NaN for what is none, for a ball too, whose β no float encloses."""
+    """x as what floats are multiplied with; NaN for what is none, for a ball too, whose β no float encloses."""
     number = as_number(x)
-    return number if isinstance(number, float | Fraction) else math.nan
+    return number if isinstance(number, float | Fraction) and abs(number) < 2.0**1000 else math.nan
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Indices(Space):
 
     @property
     def size(self) -> int:
-        return self.count
+        return int(self.count)  # NumPy's would overflow in a power
 
     def points(self, index: np.ndarray) -> np.ndarray:
         return index
