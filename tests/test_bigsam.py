@@ -125,7 +125,9 @@ def test_the_contraction_of_rationals(kind):
         solvers.contraction_of(sigma, L, t + exact(1, 10**400))
 
 
-@pytest.mark.parametrize("wrong", ["1", True, None, [1.0], math.nan, math.inf, 1j, 10**400, "a ball"])
+@pytest.mark.parametrize(
+    "wrong", ["1", True, None, [1.0], math.nan, math.inf, 1j, 10**400, -(10**400), 0, "a ball"]
+)
 def test_the_contraction_of_what_is_no_number(wrong):
     # kills: bigsam/contraction-at-the-midpoint
     wrong = pytest.importorskip("flint").arb(1) if wrong == "a ball" else wrong

@@ -55,7 +55,7 @@ def contraction_of(sigma: Any, smoothness: Any, t: Any) -> float:
     """
     given = f"sigma = {sigma}, smoothness = {smoothness}, t = {t}"
     sigma, smoothness, t = (_one_number(x) for x in (sigma, smoothness, t))
-    if not (0 < sigma <= smoothness < math.inf and 0 < t * (sigma + smoothness) <= 2):
+    if not (sigma <= smoothness and t * (sigma + smoothness) <= 2):  # False for NaN
         raise BadInput(
             "this step on F is not proved to contract",
             measured=given,
@@ -68,9 +68,9 @@ def contraction_of(sigma: Any, smoothness: Any, t: Any) -> float:
 
 
 def _one_number(x: Any) -> Any:
-    """x as what floats are multiplied with; NaN for what is none, for a ball too, whose β no float encloses."""
+    """x > 0 as what floats are multiplied with; NaN for all else, for a ball too, whose β no float encloses."""
     number = as_number(x)
-    return number if isinstance(number, float | Fraction) and abs(number) < 2.0**1000 else math.nan
+    return number if isinstance(number, float | Fraction) and 0 < number < 2.0**1000 else math.nan
 
 
 @dataclass(frozen=True)
