@@ -8,10 +8,12 @@ of assumption C are ``noise``'s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Any
 
 from refimpl.arrays import to_numpy
+from refimpl.arrays.numbers import require_number
 from refimpl.bounds import Bounds as Bounds
 from refimpl.bounds import MapBounds as MapBounds
 from refimpl.bounds import Region as Region
@@ -29,6 +31,7 @@ class Constants:
 
     step: s where Φ = w − s ∇_wG, and 1 for a map. A residual w − Φ is then s times that of the problem: the steps of an
     iteration on ∇_wG itself are s times the theory's, its adjoint s times the one of Φ.
+    Raises ``BadInput`` unless 0 <= q < 1, step > 0, and the others are >= 0, all of them finite.
     """
 
     q: float
@@ -44,6 +47,16 @@ class Constants:
     mu2_bar: float
     B: float
     step: Any = 1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            require_number(
+                getattr(self, field.name),
+                field.name,
+                "constants(problem, region) states them; most are finite on a region of finite radius only",
+                high=1 if field.name == "q" else math.inf,
+                closed=field.name != "step",
+            )
 
     @property
     def kappa_q(self) -> float:
@@ -97,7 +110,8 @@ def constants(
 ) -> Constants:
     """The constants on a region. A BilevelProblem is taken through Φ = w − step ∇_wG; the best step by default.
 
-    Raises ``HypothesisViolated`` where the bounds do not prove a contraction, ``BadInput`` where a level states none.
+    Raises ``HypothesisViolated`` where the bounds do not prove a contraction, ``BadInput`` where a level states none,
+    or an infinite one.
     """
     E = problem.upper.bounds(region)
     if isinstance(problem, FixedPointProblem):

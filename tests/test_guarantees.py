@@ -15,6 +15,7 @@ import pytest
 import refimpl as ri
 from refimpl.approximate import SID, sid_moments
 from refimpl.approximate import guarantees as g
+from refimpl.approximate.conditions import above, at_least, at_most
 from refimpl.constants import Constants, Noise, Region, constants, noise
 from refimpl.errors import BadInput, HypothesisViolated, OutsideTheory
 from refimpl.problem import BilevelProblem, FixedPointProblem
@@ -137,13 +138,21 @@ def test_a_beta_too_small_is_told_and_refused():
 
 
 def test_decreasing_steps():
-    """ρ(t) = d_w/(γ + t) with either side of the maximum; the error comes within 1 % of it on the line."""
+    """ρ(t) = d_w/(γ + t) with either side of the maximum.
+
+    The errors of Φ̂ = w/2 ± √σ₁ are below: at t = 0 they attain it, later never, as (τ − 1)/τ² < 1/(τ + 1).
+    """
     # kills: γ + t − 1, β for β², the maximum's sides exchanged
-    c = of(q=HALF, B=Fr(2), L_E=Fr(1))
-    far = g.theorem_8(c, Noise(Fr(0), Fr(0), Fr(0)), rate=Harmonic(Fr(2), Fr(3)), J=1)
+    c, rate = of(q=HALF, B=Fr(2), L_E=Fr(1)), Harmonic(Fr(2), Fr(3))
+    far = g.theorem_8(c, Noise(Fr(0), Fr(0), Fr(0)), rate=rate, J=1)
     assert (far.d_w, far.rho(0), far.rho(5)) == (12, 4, Fr(3, 2))
-    noisy = g.theorem_8(c, Noise(Fr(9), Fr(0), Fr(0)), rate=Harmonic(Fr(2), Fr(3)), J=1)
+    noisy = g.theorem_8(c, Noise(Fr(9), Fr(0), Fr(0)), rate=rate, J=1)
     assert noisy.d_w == 4 * 9 / HALF == noisy.rho(1) * 4
+    for rates, root1 in ((far, 0), (noisy, 3)):
+        first, *later = lower_errors(HALF, 0, root1, Fr(4), rate, 40)
+        assert first <= rates.rho(0)
+        assert all(error < rates.rho(t) for t, error in enumerate(later, 1))
+    assert far.rho(0) == 4  # B²: attained
 
 
 # -- theorem 8, the linear iteration ---------------------------------------------------------------------------------
@@ -299,15 +308,17 @@ def test_the_advice_is_in_numbers_and_meets_the_conditions(step, noisy):
         rates = g.theorem_8(c, n, rate=Harmonic(2.0 * step, 1.0), J=1)
     with pytest.raises(HypothesisViolated) as caught:
         rates.rho(1)
-    numbers = [float(x) for x in re.findall(r"(?:<=|>|>=) ([\d.]+)", caught.value.advice)]
-    rate, beta, share = numbers
+    printed = re.findall(r"[<>]= ([\d.]+)", caught.value.advice)
+    rate, beta, share = map(float, printed)
     per_step = 1.5 if "sigma2" in noisy else 5
-    assert numbers == [float(f"{x:.6g}") for x in (step / per_step, step * 4 / 3, per_step / step)]
-    for good in (rate * (1 - 1e-5), Harmonic(beta * (1 + 1e-5), beta * (1 + 1e-5) * share * (1 + 1e-5))):
+    exact = [Fr(step) / Fr(per_step), Fr(step) * 4 / 3, Fr(per_step) / Fr(step)]
+    for number, limit, up in zip(printed, exact, (-1, 1, 1), strict=True):
+        assert 0 <= up * (Fr(number) - limit) <= Fr(1, 10**5) * limit  # six digits, to the safe side
+    for good in (rate, Harmonic(beta, beta * share)):
         assert g.theorem_8(c, n, rate=good, J=1).kind == "theory"
     for bad in (
         rate * (1 + 1e-5),
-        Harmonic(beta * (1 - 1e-5), 99.0 / step),
+        Harmonic(beta * (1 - 2e-5), 99.0 / step),
         Harmonic(2 * beta, 1.99 * beta * share),
     ):
         assert quietly(lambda bad=bad: g.theorem_8(c, n, rate=bad, J=1)).kind == "outside theory"
@@ -320,16 +331,94 @@ def test_the_advice_names_the_start_and_the_map():
     with pytest.raises(HypothesisViolated) as caught:
         from_gradient.rho(1)
     assert caught.value.advice.startswith('start="zero"; ')
+
+
+def limits(seed):
+    """A problem's constants and noise; 2σ'₁κ_q² and σ₂ as one number, and what a user makes of them."""
+    problem = quadratic.random(n=2, d=3, seed=seed, terms=5, L=2)
+    c, n = stated(problem, problem.start(), np.ones(3))
+    return c, n, 1 + max(n.sigma2, 2 * n.d_sigma1 * c.kappa_q**2)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_advice_typed_in_is_theory(seed):
+    """Kills: limits rounded to the nearest, at which 24 of these 60 steps and 33 schedules are outside theory."""
+    c, n, _ = limits(seed)
     with pytest.raises(HypothesisViolated) as caught:
-        quietly(lambda: g.theorem_8(of(q=1.25), Noise(), rate=1, J=1)).rho(1)
-    assert "no step makes up for it" in caught.value.advice
+        quietly(lambda: g.theorem_8(c, n, rate=100 * c.step, J=1)).rho(1)
+    rate, beta, share = (float(x) for x in re.findall(r"[<>]= ([\d.e+-]+)", caught.value.advice))
+    for advised in (Constant(rate), Harmonic(beta, share * beta)):
+        assert g.theorem_8(c, n, rate=advised, J=1).kind == "theory"
+        assert math.isfinite(g.theorem_8(c, n, rate=advised, J=1).rho(1))
 
 
-def test_no_contraction_no_theory():
-    for rate in (0.5, Harmonic(2.0, 2.0)):
-        with pytest.warns(OutsideTheory, match="q < 1: 1.25 against 1, missed by 0.25"):
-            rates = g.theorem_8(of(q=1.25), Noise(), rate=rate, J=1)
-        assert rates.kind == "outside theory"
+@pytest.mark.parametrize("seed", range(60))
+def test_the_limits_by_their_formulas_are_theory(seed):
+    """Kills: no leeway for roundings, with which the first step of seed 0 is too long by 1.4e-17; too much of it."""
+    c, n, most = limits(seed)
+    beta = 2 * c.step / (1 - c.q**2)
+    for rate in (Constant(c.step / most), Harmonic(beta, beta * most / c.step)):
+        assert g.theorem_8(c, n, rate=rate, J=1).kind == "theory"
+    more = 1 + 50 * EPS["float64"]  # 22 roundings are less than 12 eps, and 12 more are these formulas' own
+    for rate in (Constant(c.step / most * more), Harmonic(beta, beta * most / c.step / more)):
+        assert quietly(lambda rate=rate: g.theorem_8(c, n, rate=rate, J=1)).kind == "outside theory"
+
+
+def test_exact_numbers_have_no_leeway():
+    tiny = Fr(1, 10**30)
+    c, n = of(q=HALF, B=Fr(1), L_E=Fr(1)), Noise(Fr(1), HALF, Fr(0))
+    for rate, fits in (
+        (Fr(2, 3), True),
+        (Fr(2, 3) + tiny, False),
+        (Harmonic(Fr(2), Fr(3)), True),
+        (Harmonic(Fr(2), 3 - tiny), False),
+        (Harmonic(Fr(4, 3) + tiny, Fr(3)), True),
+        (Harmonic(Fr(4, 3), Fr(3)), False),
+    ):
+        kind = quietly(lambda rate=rate: g.theorem_8(c, n, rate=rate, J=1)).kind
+        assert kind == ("theory" if fits else "outside theory")
+
+
+def test_the_least_beta_above_the_limit_has_a_bound():
+    """Kills: β(1 − q²) − 1 for (β − 1/(1 − q²))(1 − q²), which is 0 at every seventh of these."""
+    for q in np.random.default_rng(0).uniform(0, 0.99, size=200):
+        c = of(q=float(q), B=1.0, L_E=1.0)
+        beta = math.nextafter(1 / (1 - c.q**2), math.inf)
+        rates = g.theorem_8(c, Noise(sigma1=1.0), rate=Harmonic(beta, beta), J=1)
+        assert rates.kind == "theory"
+        assert 0 < rates.d_w < math.inf
+
+
+def test_printed_limits_are_on_the_safe_side():
+    for x in (
+        *np.random.default_rng(1).exponential(size=200),
+        0.2,
+        1e-300,
+        3e200,
+        Fr(1, 5) - Fr(1, 10**30),
+        7,
+        0,
+    ):
+        assert Fr(at_most(x)) <= Fr(x) <= Fr(at_least(x))
+        assert Fr(at_least(x)) - Fr(at_most(x)) <= Fr(1, 10**5) * Fr(x)
+        assert Fr(x) * (1 + Fr(22, 2**53)) < Fr(above(x)) or x == 0
+    assert (at_most(Fr(1, 5)), at_least(Fr(1, 5)), above(Fr(1, 5))) == ("0.2", "0.2", "0.200001")
+
+
+WRONG = (-1, Fr(-1, 2**70), math.inf, math.nan, "one", True)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "step"])
+def test_what_is_no_constant_is_refused(name):
+    """Kills: q = −1/2, L_E = −1 and NaN, with which theorem 8 reported "theory"."""
+    most = {"q": (1, Fr(3, 2)), "step": (0,)}
+    for value in (*WRONG, *most.get(name, ())):
+        with pytest.raises(BadInput, match=f"{name} is out of range"):
+            of(**{name: value})
+    of(**{name: 1 - Fr(1, 2**70)})
+    of(**{name: Fr(1, 2**70)})
+    if name != "step":
+        of(**{name: 0})
 
 
 def test_a_condition_met_to_the_last_digit_is_met():
@@ -345,6 +434,10 @@ def test_curves_are_vectors_of_numbers():
 
 
 REFUSED = {
+    **{
+        f"{t!r} steps": lambda t=t: g.theorem_8(of(), Noise(), rate=1, J=1).rho(t)
+        for t in (2.5, True, math.nan, "one", np.array([0.5]), None)
+    },
     "J": lambda: g.theorem_8(of(), Noise(), rate=1, J=0),
     "start": lambda: g.theorem_8(of(), Noise(), rate=1, J=1, start="one"),
     "start of the recursion": lambda: g.linear_recursion(of(), Noise(), rate=1, steps=1, J=1, start="one"),
@@ -817,11 +910,90 @@ OUTSIDE = {
     "theorem 12 at 2/L": lambda: g.theorem_12(L=2.0, alpha=1.0, drop=1, errors=1, steps=1),
     "theorem 12, sharp, at 2/L": lambda: g.theorem_12_sharp(L=2.0, alpha=1.0, drop=1, errors=1, steps=1),
     "theorem 12 at 0": lambda: g.theorem_12(L=2.0, alpha=0.0, drop=1, errors=1, steps=1),
+    "theorem 12 uphill": lambda: g.theorem_12(L=2.0, alpha=-1.0, drop=1, errors=1, steps=1),
+    "theorem 17 above 1/L": lambda: g.theorem_17(of(), L=2.0, alpha=0.75, c3=1, drop=1, steps=1),
+    "theorem 17, sharp, above 1/L": lambda: g.theorem_17_sharp(
+        of(), L=2.0, alpha=0.75, c3=1, drop=1, steps=1
+    ),
     **{
         f"{f.__name__} above 1/L": lambda f=f: f(W=1, L=2.0, alpha=0.75, c3=1, drop=1, steps=1)
         for f in (g.theorem_16_i, g.theorem_16_i_sharp, g.theorem_16_ii, g.theorem_16_ii_sharp)
     },
 }
+
+
+KNOWN, QUIET = of(q=HALF, B=Fr(1), L_E=Fr(1), L_Phi=Fr(1)), Noise()
+STAGE = g.LinearStage(HALF, Fr(0), Fr(4))
+RUN = {"L": 1.0, "alpha": 1.0, "drop": 1.0, "steps": 4}
+# function, what it takes; each number is replaced by what is no such number
+TAKEN = {
+    "theorem_4": {"constants": KNOWN, "rho": 1, "sigma": 1},
+    "theorem_4_linear": {"constants": KNOWN, "rho": 1, "stage": STAGE},
+    "theorem_5": {"constants": KNOWN, "noise": QUIET, "rho": 1, "sigma": 1, "J": 1},
+    "theorem_5_sharp": {"constants": KNOWN, "noise": QUIET, "rho": 1, "sigma": 1, "J": 1},
+    "theorem_5_linear": {"constants": KNOWN, "noise": QUIET, "rho": 1, "stage": STAGE, "J": 1},
+    "theorem_6": {"constants": KNOWN, "rho": 1, "sigma": 1},
+    "theorem_6_linear": {"constants": KNOWN, "rho": 1},
+    "theorem_7": {"constants": KNOWN, "noise": QUIET, "rho": 1, "sigma": 1, "J": 1},
+    "theorem_7_sharp": {"constants": KNOWN, "noise": QUIET, "rho": 1, "sigma": 1, "J": 1},
+    "theorem_7_linear": {"constants": KNOWN, "noise": QUIET, "rho": 1, "stage": STAGE, "J": 1},
+    "theorem_12": {**RUN, "errors": 1.0},
+    "theorem_12_sharp": {**RUN, "errors": 1.0},
+    "theorem_16_i": {**RUN, "W": 1.0, "c3": 1.0},
+    "theorem_16_i_sharp": {**RUN, "W": 1.0, "c3": 1.0},
+    "theorem_16_ii": {**RUN, "W": 1.0, "c3": 1.0},
+    "theorem_16_ii_sharp": {**RUN, "W": 1.0, "c3": 1.0},
+    "theorem_17": {"constants": KNOWN, **RUN, "c3": 2.0},
+    "theorem_17_sharp": {"constants": KNOWN, **RUN, "c3": 2.0},
+    "LinearStage": {"pi": HALF, "variance": 0, "size": 1},
+}
+NEVER = (math.nan, math.inf, -math.inf, "one", True, None, 1j)
+COUNTS, FREE = (0, -3, 2.5, Fr(5, 2), *NEVER), ("drop", "alpha")
+UNSOUND = [
+    (function, name, value)
+    for function, taken in TAKEN.items()
+    for name in taken
+    if name not in ("constants", "noise", "stage")
+    for value in (
+        COUNTS
+        if name in ("steps", "J")
+        else (*NEVER, *(() if name in FREE else (-1,)), *((0,) if name == "c3" else ()))
+    )
+]
+
+
+@pytest.mark.parametrize("function", TAKEN)
+def test_what_they_take_is_taken(function):
+    """So that a refusal below is that of the number which is replaced; 0 is a rate, a fall of f, an error."""
+    getattr(g, function)(**TAKEN[function])
+    for name in TAKEN[function].keys() & {"rho", "sigma", "W", "errors", "drop", "L"}:
+        getattr(g, function)(**{**TAKEN[function], name: 0})
+    if "drop" in TAKEN[function]:
+        getattr(g, function)(**{**TAKEN[function], "drop": -1.0})
+
+
+@pytest.mark.parametrize(("function", "name", "value"), UNSOUND)
+def test_what_is_no_such_number_is_refused(function, name, value):
+    """Kills: theorem 16 (ii) after −3 steps, theorem 5 with J = −1; ZeroDivisionError and ValueError where one is 0."""
+    with pytest.raises(BadInput, match=name) as caught:
+        getattr(g, function)(**{**TAKEN[function], name: value})
+    assert caught.value.advice
+    assert "nan" not in caught.value.what
+
+
+@pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf])
+def test_one_of_several_rates_that_is_none_is_refused(value):
+    for function in ("theorem_4", "theorem_5", "theorem_6", "theorem_7_sharp"):
+        for name in ("rho", "sigma"):
+            curve = {**TAKEN[function], name: np.array([1.0, 1.0])}
+            assert getattr(g, function)(**curve).shape == (2,)
+            with pytest.raises(BadInput, match=f"{name} is out of range"):
+                getattr(g, function)(**{**curve, name: np.array([1.0, value])})
+
+
+def test_a_share_that_is_left_is_at_most_1():
+    with pytest.raises(BadInput, match="1 − pi"):
+        g.LinearStage(1 + Fr(1, 2**70), 0, 1)
 
 
 @pytest.mark.parametrize("case", OUTSIDE)

@@ -19,21 +19,22 @@ PINNED = {
         "BilevelProblem", "FixedPointProblem", "Hypergradient", "Map", "Objective", "affinity", "algorithms",
         "approximate", "arrays", "bounds", "check_derivatives", "checks", "combined", "constants", "counting",
         "curvature", "datasets", "draws", "errors", "exact", "exact_hypergradient", "from_function", "functions",
-        "lengths", "map_from_function", "masks", "measure", "moments", "networks", "objective", "operators",
-        "problem", "rates", "sets", "solvers", "spaces", "training", "variances", "zoo",
+        "improved_hypergradient", "lengths", "map_from_function", "masks", "measure", "moments", "networks",
+        "objective", "operators", "problem", "rates", "sets", "solvers", "spaces", "training", "variances", "zoo",
     },
     "refimpl.algorithms": {
         "ALSET", "ALSETDagger", "AdjointState", "Algorithm", "AmIGO", "AugmentedLagrangianMethod", "BSA", "BSGM",
-        "Diverged", "DropoutFSLA", "FSLA", "FSLAState", "FixedLambda", "Improved", "ImprovedState", "Joint", "L2RW",
-        "MRBO", "MetaWeightNet", "Penalty", "Run", "SMB", "STABLE", "STABLEVR", "SUSTAIN", "SaBiAdam", "State",
-        "StocBiO", "TTSA", "VRBO", "VRSaBiAdam", "WholeState", "fixed_lambda", "hessian_batches", "mean_square_mapping",
-        "neumann_terms", "projected", "run", "storm", "storm_moments", "table", "whole_state",
+        "BSGMGuarantee", "Diverged", "DropoutFSLA", "FSLA", "FSLAState", "FixedLambda", "Improved", "ImprovedState",
+        "Joint", "L2RW", "MRBO", "MetaWeightNet", "Penalty", "Run", "SMB", "STABLE", "STABLEVR", "SUSTAIN", "SaBiAdam",
+        "State", "StocBiO", "TTSA", "VRBO", "VRSaBiAdam", "WholeState", "bsgm_guarantee", "fixed_lambda",
+        "hessian_batches", "mean_square_mapping", "neumann_terms", "projected", "run", "storm", "storm_moments",
+        "table", "whole_state",
     },
     "refimpl.approximate": {
         "Approximation", "HessianInverse", "InnerDescent", "InnerGaussNewton", "ProductNeumann", "SID", "SIDEstimate",
         "SIDMoments", "SIDRun", "SampledHypergradient", "StochasticIteration", "SumNeumann", "augmented_lagrangian",
-        "forward", "implicit", "linear_curve", "lower_curve", "one_step", "penalty", "reverse", "sid_moments",
-        "tikhonov", "truncated",
+        "forward", "guarantees", "implicit", "linear_curve", "lower_curve", "one_step", "penalty", "reverse",
+        "sid_moments", "tikhonov", "truncated",
     },
     "refimpl.arrays": {"Backend", "Factor", "backend", "factor", "factor_spd", "solve_spd", "to_numpy"},
     "refimpl.curvature": {
@@ -131,6 +132,16 @@ def test_type_checkers_read_the_names_that_the_package_has():
         for alias in node.names
     }
     assert read == {(refimpl._ROOM.get(name, name), name) for name in refimpl.__all__}
+
+
+def test_the_bounds_are_where_the_readme_says():
+    """By the dotted path, with nothing else imported."""
+    program = "import refimpl as ri; print(ri.approximate.guarantees.theorem_8.__name__)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "theorem_8\n"
+    assert "refimpl.approximate.guarantees.theorem_8" in (ROOT.parent / "README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_names_complete_before_they_are_loaded():

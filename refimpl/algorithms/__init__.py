@@ -1,6 +1,7 @@
 """Bilevel algorithms, one file each (author, year, method), on one protocol; and their exact analysis."""
 
 from refimpl.algorithms.arbel2021amigo import AmIGO
+from refimpl.algorithms.bsgm_guarantee import BSGMGuarantee, bsgm_guarantee
 from refimpl.algorithms.chen2021alset import ALSET
 from refimpl.algorithms.chen2021alset_dagger import ALSETDagger
 from refimpl.algorithms.chen2022stable import STABLE
@@ -45,6 +46,7 @@ __all__ = [
     "Algorithm",
     "AmIGO",
     "AugmentedLagrangianMethod",
+    "BSGMGuarantee",
     "Diverged",
     "DropoutFSLA",
     "FSLAState",
@@ -60,6 +62,7 @@ __all__ = [
     "StocBiO",
     "VRSaBiAdam",
     "WholeState",
+    "bsgm_guarantee",
     "fixed_lambda",
     "hessian_batches",
     "mean_square_mapping",

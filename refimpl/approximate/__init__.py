@@ -1,5 +1,6 @@
 """Approximate hypergradients: what everyone computes, with its residuals and its number of derivative calls."""
 
+from refimpl.approximate import guarantees
 from refimpl.approximate.implicit import implicit
 from refimpl.approximate.inverse import HessianInverse, ProductNeumann, SumNeumann
 from refimpl.approximate.iteration import StochasticIteration
@@ -31,6 +32,7 @@ __all__ = [
     "SumNeumann",
     "augmented_lagrangian",
     "forward",
+    "guarantees",
     "implicit",
     "linear_curve",
     "lower_curve",

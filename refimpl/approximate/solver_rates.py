@@ -18,28 +18,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from refimpl.approximate.conditions import Miss, above, at_least, at_most, beyond
+from refimpl.arrays.numbers import is_whole, require_number
 from refimpl.constants import Constants, Noise
 from refimpl.errors import BadInput, HypothesisViolated, OutsideTheory
 from refimpl.rates import Constant, Harmonic, Rate, as_rate
 from refimpl.solvers.lower import require_count
 
 Start = Literal["zero", "gradient"]
-
-
-@dataclass(frozen=True)
-class Miss:
-    """A condition that a schedule misses: what it has, what the condition compares that with, their difference."""
-
-    condition: str
-    measured: Any
-    limit: Any = None
-    by: Any = None
-
-    def __str__(self) -> str:
-        if self.by is None:
-            return f"{self.condition}: {self.measured}"
-        measured, limit, by = (f"{float(x):.6g}" for x in (self.measured, self.limit, self.by))
-        return f"{self.condition}: {measured} against {limit}, missed by {by}"
 
 
 @dataclass(frozen=True)
@@ -67,8 +53,6 @@ class SolverRates:
     def misses(self) -> tuple[Miss, ...]:
         """Every condition missed; both iterations may miss one and the same."""
         c = self.constants
-        if not c.q < 1:
-            return (Miss("q < 1", c.q, 1, c.q - 1),)
         found = [
             *_missed(c, self.rate, self.noise.sigma2, "σ₂"),
             *_missed(c, self.linear_rate, self._growth, "2σ'₁κ_q²"),
@@ -91,16 +75,14 @@ class SolverRates:
         return 2 * self.noise.d_sigma1 * self.constants.kappa_q**2
 
     @property
-    def _advice(self) -> str:
+    def advice(self) -> str:
         """Steps of SID that meet the conditions of both iterations."""
-        s, gain = self.constants.step, 1 - self.constants.q**2
-        if not self.constants.q < 1:
-            return "take a lower level that contracts: no step makes up for it"
+        s, least = self.constants.step, least_beta(self.constants)
         most = 1 + max(self.noise.sigma2, self._growth)
         first = "" if self._starts else 'start="zero"; '
         return (
-            f"{first}take Constant(rate), rate <= {float(s / most):.6g}, or Harmonic(beta, gamma), "
-            f"beta > {float(s / gain):.6g} and gamma >= {float(most / s):.6g} beta"
+            f"{first}take Constant(rate), rate <= {at_most(s / most)}, or Harmonic(beta, gamma), "
+            f"beta >= {above(s * least)} and gamma >= {at_least(most / s)} beta"
         )
 
     def rho(self, t: Any) -> Any:
@@ -128,15 +110,18 @@ class SolverRates:
     def d_w(self) -> Any:
         """max{γB², β²σ₁/(β(1−q²) − 1)}."""
         beta, gamma = self._harmonic(self.rate)
-        c = self.constants
-        return max(gamma * c.B**2, beta**2 * self.noise.sigma1 / (beta * (1 - c.q**2) - 1))
+        return max(gamma * self.constants.B**2, beta**2 * self.noise.sigma1 / self._excess(beta))
 
     @property
     def d_v(self) -> Any:
         """G²κ_q² max{γs, 2β²σ'₁/(β(1−q²) − 1)}, s as in ``sigma``."""
         beta, gamma = self._harmonic(self.linear_rate)
-        slow = 2 * beta**2 * self.noise.d_sigma1 / (beta * (1 - self.constants.q**2) - 1)
+        slow = 2 * beta**2 * self.noise.d_sigma1 / self._excess(beta)
         return self._size * max(gamma * self._first, slow)
+
+    def _excess(self, beta: Any) -> Any:
+        """β(1−q²) − 1, above 0 wherever β is found above 1/(1−q²): floats as well."""
+        return (beta - least_beta(self.constants)) * (1 - self.constants.q**2)
 
     @property
     def gammas(self) -> tuple[Any, Any]:
@@ -168,10 +153,18 @@ class SolverRates:
                 "theorem 8 says nothing about these steps",
                 measured="; ".join(map(str, self.misses)),
                 required="its conditions (contraction, theorem 8)",
-                advice=self._advice,
+                advice=self.advice,
             )
-        if not np.all(np.asarray(count) >= 0):
-            raise BadInput("how many steps?", measured=count, required=">= 0", advice="0 is the start")
+        require_counts(count)
+
+
+def require_counts(count: Any) -> None:
+    """A whole number >= 0, or an array of such."""
+    counts = np.asarray(count)
+    if not (counts.dtype.kind in "iuO" and all(is_whole(x) and x >= 0 for x in counts.flat)):
+        raise BadInput(
+            "how many steps?", measured=count, required="whole numbers >= 0", advice="0 is the start"
+        )
 
 
 GRADIENT_START = "the map's step s = 1, so that v_0 = ∇_wĒ_J is the theorem's"
@@ -242,15 +235,20 @@ def _missed(constants: Constants, rate: Rate, growth: Any, symbol: str) -> list[
     """Of one iteration, whose noise grows by the factor ``growth``."""
     if rate.constant:
         eta, limit = rate(0), 1 / (1 + growth)
-        return [] if eta <= limit else [Miss(f"η <= 1/(1 + {symbol})", eta, limit, eta - limit)]
+        return beyond(f"η <= 1/(1 + {symbol})", eta, limit, eta - limit)
     if not isinstance(rate, Harmonic):
         return [Miss("a constant step or β/(γ + i), not", repr(rate))]
     beta, gamma = rate.beta, rate.gamma
-    least, limit = 1 / (1 - constants.q**2), beta * (1 + growth)
+    least, limit = least_beta(constants), beta * (1 + growth)
     return [
         *([] if beta > least else [Miss("β > 1/(1 − q²)", beta, least, least - beta)]),
-        *([] if gamma >= limit else [Miss(f"γ >= β(1 + {symbol})", gamma, limit, limit - gamma)]),
+        *beyond(f"γ >= β(1 + {symbol})", gamma, limit, limit - gamma),
     ]
+
+
+def least_beta(constants: Constants) -> Any:
+    """1/(1 − q²); a β that is no larger leaves no d_w."""
+    return 1 / (1 - constants.q**2)
 
 
 def gradient_square(constants: Constants, noise: Noise, J: int) -> Any:
@@ -280,12 +278,17 @@ def lower_recursion(constants: Constants, noise: Noise, *, rate: Any, steps: int
 class LinearStage:
     """k steps of (7): ‖E[v_k|ξ] − v̄‖ <= pi κ_q ‖∇_wĒ_J‖ and E‖v_k − E[v_k|ξ]‖² <= variance, at every w.
 
-    size: κ_q²G². Also ‖E[v_k|ξ]‖ <= κ_q(1 − pi)‖∇_wĒ_J‖.
+    size: κ_q²G². Also ‖E[v_k|ξ]‖ <= κ_q(1 − pi)‖∇_wĒ_J‖. Raises ``BadInput`` unless 0 <= pi <= 1, and the others >= 0.
     """
 
     pi: Any
     variance: Any
     size: Any
+
+    def __post_init__(self) -> None:
+        for name in ("pi", "variance", "size"):
+            require_number(getattr(self, name), name, "linear_recursion(...) makes one", closed=True)
+        require_number(1 - self.pi, "1 − pi", "pi = 1 is no step at all", closed=True)
 
     @property
     def sigma(self) -> Any:
