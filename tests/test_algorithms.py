@@ -97,6 +97,7 @@ def test_where_the_derivatives_are_taken(family, reading):
     problem = {"logistic": logistic.random(d=3, seed=5, rows=9), "ridge": ridge.random(d=3, seed=5, rows=9)}[
         family
     ]
+    problem = dataclasses.replace(problem, domain=None)
     F, G, a = problem.upper, problem.lower, FSLA(**HYPER, reading=reading)
     start = (problem.start(), START[1], START[2])
     lam, w, v = start
@@ -556,7 +557,32 @@ def test_a_number_that_no_float_holds():
 def test_leaving_the_set_of_lam_is_said():
     boxed = dataclasses.replace(PLAIN, domain=Box(PLAIN.start() - 1e-9, PLAIN.start() + 1e-9))
     with pytest.raises(HypothesisViolated, match="λ is outside its set"):
-        run(FSLA(delta=0.1), boxed, boxed.start(), steps=3, rng=np.random.default_rng(0))
+        run(Toy(), boxed, boxed.start(), steps=3, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("a", [FSLA(delta=0.1), DropoutFSLA(delta=0.1)], ids=["FSLA", "dropout"])
+def test_fsla_has_no_projection(a):
+    """Refused before its first step, with what its user can do. Kills: "project λ onto the set" said to its user."""
+    boxed = dataclasses.replace(PLAIN, domain=Box(-1e6, 1e6))
+    for ask in (
+        lambda: a.init(boxed, boxed.start()),
+        lambda: run(a, boxed, boxed.start(), steps=1, rng=0),
+    ):
+        with pytest.raises(BadInput, match="no projection onto the problem's set") as caught:
+            ask()
+        assert "dataclasses.replace(problem, domain=None)" in caught.value.advice
+    free = dataclasses.replace(boxed, domain=None)
+    assert (a.init(free, free.start()).lam == free.start()).all()
+
+
+def test_a_run_is_gone_on_with_from_its_state():
+    """Kills: another backend's λ said of a run."""
+    a = FSLA(delta=0.1)
+    first = run(a, PLAIN, PLAIN.start(), steps=2, rng=0)
+    with pytest.raises(BadInput, match="a run starts from a λ or from a state") as caught:
+        run(a, PLAIN, first, steps=2, rng=0)
+    assert "found.state" in caught.value.advice
+    assert run(a, PLAIN, first.state, steps=2, rng=0).state.k == 4
 
 
 # -- bad input -----------------------------------------------------------------------------------------------------

@@ -32,9 +32,9 @@ PINNED = {
     },
     "refimpl.approximate": {
         "Approximation", "HessianInverse", "InnerDescent", "InnerGaussNewton", "ProductNeumann", "SID", "SIDEstimate",
-        "SIDMoments", "SIDRun", "SampledHypergradient", "StochasticIteration", "SumNeumann", "augmented_lagrangian",
-        "forward", "guarantees", "implicit", "linear_curve", "lower_curve", "one_step", "penalty", "reverse",
-        "sid_moments", "tikhonov", "truncated",
+        "SIDMoments", "SIDRun", "SampledHypergradient", "StatedRates", "StochasticIteration", "SumNeumann",
+        "augmented_lagrangian", "forward", "guarantees", "implicit", "linear_curve", "lower_curve", "one_step",
+        "penalty", "reverse", "sid_moments", "stated_rates", "tikhonov", "truncated",
     },
     "refimpl.arrays": {"Backend", "Factor", "backend", "factor", "factor_spd", "solve_spd", "to_numpy"},
     "refimpl.curvature": {

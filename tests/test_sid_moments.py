@@ -68,6 +68,7 @@ class Paths:
     value: np.ndarray
     w: np.ndarray
     error_v: np.ndarray
+    v: np.ndarray
     lower: np.ndarray  # the number of the lower path that each belongs to
 
     @classmethod
@@ -80,13 +81,16 @@ class Paths:
         solution = solve_general(B, np.broadcast_to(A, (space.size, problem.d, problem.d)), found.rhs)
         lower = index // (space.size // groups[0].size)  # the first factor is the slowest
         exact = ri.exact_hypergradient(problem, lam, certify="never")
-        return cls(exact, p, found.value, found.w, found.v - solution, lower)
+        return cls(exact, p, found.value, found.w, found.v - solution, found.v, lower)
 
     def mean(self, x):
         return (self.p[:, None] * x).sum(axis=0)
 
     def square(self, x):
         return (self.p * (x * x).sum(axis=-1)).sum()
+
+    def second(self, x):
+        return (self.p[:, None, None] * x[:, :, None] * x[:, None, :]).sum(axis=0)
 
     def given_w(self):
         """E[value | lower path], on every path."""
@@ -128,8 +132,7 @@ def test_moments_are_those_of_all_paths(name, given):
     assert (found.mean == mean).all()
     assert (found.bias == mean - target).all()
     assert found.bias_square == ((mean - target) ** 2).sum()
-    second = (paths.p[:, None, None] * paths.value[:, :, None] * paths.value[:, None, :]).sum(axis=0)
-    assert (found.second == second).all()
+    assert (found.second == paths.second(paths.value)).all()
     assert found.mean_square_error == paths.square(paths.value - target)
     assert found.variance_upper == paths.square(paths.value - middle)
     assert found.variance_lower == paths.square(middle - mean)
@@ -137,6 +140,15 @@ def test_moments_are_those_of_all_paths(name, given):
     assert found.rho == paths.square(paths.w - paths.exact.w)
     assert (found.lower.mean == paths.mean(paths.w - paths.exact.w)).all()
     assert found.sigma == paths.square(paths.error_v)
+    assert_of_v(found, paths)
+
+
+def assert_of_v(found, paths):
+    """Mean, second moment about v(λ) and covariance of v_k, in rationals."""
+    mean = paths.mean(paths.v)
+    assert (found.exact.v + found.linear.mean == mean).all()
+    assert (found.linear.second == paths.second(paths.v - paths.exact.v)).all()
+    assert (found.linear.covariance == paths.second(paths.v - mean)).all()
 
 
 @every_case
@@ -440,6 +452,7 @@ def test_a_bilinear_estimate_has_an_exact_bias(name):
         assert found.bias_square == ((found.mean - paths.exact.value) ** 2).sum()
         assert found.rho == paths.square(paths.w - paths.exact.w)
         assert found.sigma == paths.square(paths.error_v)
+        assert_of_v(found, paths)
     for of in ("second", "mean_square_error", "variance", "variance_upper", "variance_lower"):
         with pytest.raises(HypothesisViolated, match="the variance is not known"):
             getattr(found, of)

@@ -23,6 +23,7 @@ from refimpl.lengths import as_length
 from refimpl.problem import Problem
 from refimpl.rates import as_rate
 from refimpl.sets import gradient_mapping
+from refimpl.solvers import LinearSolver, LowerSolver
 from refimpl.spaces import Space
 
 
@@ -39,20 +40,25 @@ class BSGM(Algorithm):
     """t, k, J: steps for w and for v, draws of ξ and of ζ for ∂_λΦ; numbers, or schedules over s (``refimpl.lengths``).
 
     alpha: α_s. rate: η_i over the steps inside an iteration, for w and, unless linear_rate is given, for v. batch: data
-    per draw of either level, None: all. start: "zero", or "gradient" for v_0 = ∇_wF.
+    per draw of either level, one unless given, where the other algorithms draw all; None: all. start: "zero", or
+    "gradient" for v_0 = ∇_wF. lower, linear: deterministic solvers in place of t and the steps for w, of k and those
+    for v, the same in every iteration, as ``SID`` takes them.
     It works on fixed-point problems and on minimisations, for which Φ = w − ∇_wG; it refuses what ``SID`` does.
-    Samples of an iteration: t_s + k_s + J_s draws of the lower level, J_s of the upper. Cost: t_s values of Φ, k_s
-    products with ∂_wΦ, J_s with ∂_λΦ and J_s gradients of F in each variable, less where draws are stacked.
+    Samples of an iteration: t_s + k_s + J_s draws of the lower level, J_s of the upper; a solver, which works on all
+    data, draws none. Cost: t_s values of Φ, k_s products with ∂_wΦ, J_s with ∂_λΦ and J_s gradients of F in each
+    variable, less where draws are stacked.
     """
 
-    t: Any
-    k: Any
+    t: Any = None
+    k: Any = None
     J: Any
     alpha: Any
     rate: Any = 1
     linear_rate: Any = None
     batch: int | None = 1
     start: Literal["zero", "gradient"] = "zero"
+    lower: LowerSolver | None = None
+    linear: LinearSolver | None = None
 
     source: ClassVar[str] = "Grazzi, Pontil, Salzo, JMLR 2023, Algorithm 2"
     warm_start: ClassVar[tuple[bool, bool]] = (False, False)
@@ -60,7 +66,8 @@ class BSGM(Algorithm):
 
     def __post_init__(self) -> None:
         for name in ("t", "k", "J"):
-            object.__setattr__(self, name, as_length(getattr(self, name)))
+            if name == "J" or getattr(self, name) is not None:
+                object.__setattr__(self, name, as_length(getattr(self, name)))
         for name in ("alpha", "rate"):
             object.__setattr__(self, name, as_rate(getattr(self, name)))
         object.__setattr__(
@@ -70,18 +77,21 @@ class BSGM(Algorithm):
 
     @property
     def constant_from(self) -> int | None:
-        return 0 if all(x.constant for x in (self.t, self.k, self.J, self.alpha)) else None  # η_i starts anew
+        changing = (x for x in (self.t, self.k, self.J, self.alpha) if x is not None)
+        return 0 if all(x.constant for x in changing) else None  # η_i starts anew
 
     def sid(self, s: int) -> SID:
         """Algorithm 1 as iteration s calls it."""
         return SID(
-            t=self.t(s),
-            k=self.k(s),
+            t=None if self.t is None else self.t(s),
+            k=None if self.k is None else self.k(s),
             J=self.J(s),
             rate=self.rate,
             linear_rate=self.linear_rate,
             batch=self.batch,
             start=self.start,
+            lower=self.lower,
+            linear=self.linear,
         )
 
     def init(self, problem: Problem, lam: Any, w: Any = None) -> BSGMState:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from refimpl.algorithms.pieces import Alternating
+from refimpl.approximate.inverse import SumNeumann
 from refimpl.arrays.numbers import as_number
 from refimpl.errors import BadInput
 from refimpl.solvers.lower import require_count
@@ -24,11 +25,22 @@ from refimpl.solvers.lower import require_count
 class StocBiO(Alternating):
     """alpha, beta: constants. steps: D = O(κ log κ). inverse: SumNeumann(η, Q, batches), η <= 1/L, Q = O(κ log 1/ε).
 
+    Any other inverse is refused (``BadInput``): with the product estimator it is ALSET.
     Cost of an iteration: D gradients ∇_wG, Q products with the Hessian, one with the cross derivative, ∇_λF and ∇_wF.
     """
 
     source: ClassVar[str] = "Ji, Yang, Liang, ICML 2021"
     linear_system: ClassVar[str] = "sum"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.inverse, SumNeumann):
+            raise BadInput(
+                "stocBiO's linear system is solved by a sum",
+                measured=type(self.inverse).__name__,
+                required="inverse=SumNeumann(step, terms, batches)",
+                advice="ALSET has the same steps, and the product estimator",
+            )
 
 
 def hessian_batches(scale: float, products: int, factor: float) -> tuple[int, ...]:

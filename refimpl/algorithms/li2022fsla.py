@@ -53,9 +53,9 @@ class FSLA(Algorithm):
     """Step sizes α_k = delta/√(k+1), k = 0, 1, … (line 3), γ_k = gamma α_k, β_k = beta α_k, η_k = min(1, eta α_k).
 
     schedule="constant": α_k = delta. Where √(k+1) is irrational its float is taken, over the rationals too.
-    lower_batch, upper_batch: data per draw of that level; None: all of them.
-    It refuses (``BadInput``) step sizes that are no positive numbers, batches below 1, unknown choices, and what is no
-    ``BilevelProblem``.
+    lower_batch, upper_batch: data per draw of that level; None, unless given: all of them, where SID and BSGM draw one.
+    It refuses (``BadInput``) step sizes that are no positive numbers, batches below 1, unknown choices, what is no
+    ``BilevelProblem``, and a problem with a set for λ: line 11 does not project.
     Cost of an iteration: two gradients in w, a product with the Hessian, two with cross derivatives, two ∇_λF.
     """
 
@@ -110,6 +110,14 @@ class FSLA(Algorithm):
 
     def init(self, problem: BilevelProblem, lam: Any, w: Any = None, v: Any = None) -> FSLAState:
         self._draws(problem)
+        if problem.domain is not None:
+            raise BadInput(
+                f"{type(self).__name__} has no projection onto the problem's set for λ",
+                measured=type(problem.domain).__name__,
+                required="domain=None: line 11 is λ − α d",
+                advice="most others project, TTSA and ALSET for example; where λ may leave the set, or stays inside, "
+                "take it away: dataclasses.replace(problem, domain=None)",
+            )
         lam, w = problem.lam(lam), problem.w(w)
         v = problem.w(None) if v is None else problem.backend.vector(v, problem.d, "v")
         return FSLAState(0, lam, w, v, 0 * lam, lam, v if self.reading == "old" else None)

@@ -29,8 +29,8 @@ S = TypeVar("S", bound=State)
 class Scheduled(Algorithm):
     """Step sizes and lengths are given as numbers or schedules; lower_batch, upper_batch: data per draw, None: all.
 
-    rates, lengths: the fields that are made schedules. It refuses (``BadInput``) what is neither, batches below 1, and
-    what is no ``BilevelProblem``.
+    None is the default, where SID and BSGM draw one datum. rates, lengths: the fields that are made schedules. It
+    refuses (``BadInput``) what is neither, batches below 1, and what is no ``BilevelProblem``.
     """
 
     lower_batch: int | None = None

@@ -157,7 +157,9 @@ def run(
     Parameters
     ----------
     steps, samples : how many iterations, and how many data per replicate (``Run.samples``) they may draw at most; one
-        may be left out. The iteration that would exceed the samples is drawn, and not made.
+        may be left out. The iteration that would exceed the samples is drawn, and not made. Data drawn are not data
+        used: PROD_K draws K − 1 Hessians in every replicate, and uses τ, (K − 1)/2 of them in the mean, which is what a
+        sequential run would draw (``HessianInverse.mean_used``). A draw without a batch counts all of its level's data.
     rng : a generator, or a seed.
     replicates : lengths that the start's leading axes are broadcast to: a λ (n,) gets these axes; a start that has
         leading axes keeps them where they fit. Every entry of the leading axes draws its own randomness.
@@ -176,6 +178,13 @@ def run(
     ((4, 5, 2), 3)
     """
     require_algorithm(algorithm, problem)
+    if isinstance(start, Run):
+        raise BadInput(
+            "a run starts from a λ or from a state",
+            measured="a Run",
+            required="λ (..., n), or the state that a run ended in",
+            advice="its state goes on: run(algorithm, problem, found.state, ...)",
+        )
     _require_length(steps, samples)
     require_count(every, "every", least=1)
     B, rng = problem.backend, generator(rng)

@@ -78,17 +78,24 @@ def _warm(a: ALSETDagger | AmIGO, problem: Problem, k: int) -> Stages:
 
 
 def _bsgm(a: BSGM, problem: Problem, k: int) -> Stages:
-    lines, J = Lines(problem, a.batch, a.batch), a.J(k)
-    lower = [lines.descent(a.rate(i)) for i in range(a.t(k))]
-    first = sure("first", lambda x: {"v": x["r_0"] if a.start == "gradient" else 0 * x["r_0"]})
-    linear = [lines.refinement(a.linear_rate(i)) for i in range(a.k(k))]
+    lines, sid = Lines(problem, a.batch, a.batch), a.sid(k)
+
+    def solved(x: Arrays) -> Arrays:
+        return {"w": sid.solve_lower(problem, x["lam"], x["w"], None)}
+
+    def linearly_solved(x: Arrays) -> Arrays:
+        return {"v": sid.solve_linear(problem, x["lam"], x["w"], x["r_0"], x["v"], None)}
+
+    lower = [lines.descent(sid.rate(i)) for i in range(sid.t or 0)]
+    first = sure("first", lambda x: {"v": x["r_0"] if sid.start == "gradient" else 0 * x["r_0"]})
+    linear = [lines.refinement(sid.linear_rate(i)) for i in range(sid.k or 0)]
     stages = [
         sure("begin", lambda x: {"w": x["start"]}),
-        *lower,
-        lines.gradients(copies=J),
+        *(lower if sid.lower is None else [sure("solved", solved)]),
+        lines.gradients(copies=sid.J),
         first,
-        *linear,
-        lines.indirect(["v"], copies=J),
+        *(linear if sid.linear is None else [sure("solved linearly", linearly_solved)]),
+        lines.indirect(["v"], copies=sid.J),
         sure("estimate", lambda x: {"d": x["h_0"]}),
         _end(problem, a.alpha(k), "d"),
     ]

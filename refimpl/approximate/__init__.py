@@ -14,6 +14,7 @@ from refimpl.approximate.penalty import (
 from refimpl.approximate.result import Approximation
 from refimpl.approximate.sampled import SampledHypergradient
 from refimpl.approximate.sid_moments import SIDMoments, linear_curve, lower_curve, sid_moments
+from refimpl.approximate.stated import StatedRates, stated_rates
 from refimpl.approximate.stochastic import SID, SIDEstimate, SIDRun
 from refimpl.approximate.unrolled import forward, one_step, reverse, truncated
 
@@ -28,6 +29,7 @@ __all__ = [
     "SIDMoments",
     "SIDRun",
     "SampledHypergradient",
+    "StatedRates",
     "StochasticIteration",
     "SumNeumann",
     "augmented_lagrangian",
@@ -40,6 +42,7 @@ __all__ = [
     "penalty",
     "reverse",
     "sid_moments",
+    "stated_rates",
     "tikhonov",
     "truncated",
 ]

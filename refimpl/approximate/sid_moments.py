@@ -38,7 +38,8 @@ class SIDMoments:
 
     exact: ∇f(λ), w(λ), the adjoint, which all errors are measured from: of the kind that it was passed with, or
     "estimated", rounded and not certified, where it was left out; over the rationals "exact".
-    lower: moments of w_t − w(λ). bias: E ∇̂f − ∇f(λ), (n,).
+    lower, linear: moments of w_t − w(λ), and of v_k − v(λ), v(λ) = ``exact.v``: E v_k is ``exact.v + linear.mean``.
+    bias: E ∇̂f − ∇f(λ), (n,).
     sigma: E‖v_k − v̄(w_t)‖², v̄ the solution for the drawn right side (assumption D, here a mean over w_t, too);
     of a minimisation in the scale of v = (∇²_wwG)⁻¹∇_wF: over s² it is the σ of constants of w − s ∇_wG.
     error, conditional: moments of ∇̂f − ∇f(λ) and of E[∇̂f | w_t] − ∇f(λ); None where ∂_λ r̂ depends on w: what is
@@ -47,6 +48,7 @@ class SIDMoments:
 
     exact: Hypergradient
     lower: Moments
+    linear: Moments
     bias: Array
     sigma: Any
     error: Moments | None
@@ -119,27 +121,31 @@ def sid_moments(
     """
     with overflow_allowed():
         found = _moments(Propagation.of(sid, problem, lam, w0, v0, exact))
-        for x in (found.rho, found.sigma, found.bias, *(m.homogeneous for m in (found.error,) if m)):
+        of_two = (m.homogeneous for m in (found.linear, found.error) if m)
+        for x in (found.rho, found.sigma, found.bias, *of_two):
             require_finite(problem.backend, x, "the moments of SID")
     return found
 
 
 def _moments(run: Propagation) -> SIDMoments:
     B, d, lower, upper = run.B, run.problem.d, run.lower(), run.upper()
-    ended, linear = run.linear(upper.moments(lower))
-    through = linear @ upper.mean_matrix  # E[(h, g, v_k, 1) | w_t], v_k as an error, of (w_t, 1)
-    sigma = Moments(B, ended.homogeneous[-d - 1 :, -d - 1 :]).mean_square
+    ended, means = run.linear(upper.moments(lower))
+    through = means @ upper.mean_matrix  # E[(h, g, v_k, 1) | w_t], v_k as an error, of (w_t, 1)
+    sigma, linear = Moments(B, ended.homogeneous[-d - 1 :, -d - 1 :]).mean_square, run.adjoint(ended)
+    # what is sure has no variance: the rounding of two ways to one number is none
+    of_lower, of_linear, of_cross, of_upper = (g.size > 1 for g in run.sid.groups(run.problem))
+    if not (of_lower or of_linear or of_upper):
+        linear = Moments.at(B, linear.mean)
     if not run.whole:
-        return SIDMoments(run.exact, lower, run.bilinear_bias(lower, through), sigma, None, None)
+        return SIDMoments(run.exact, lower, linear, run.bilinear_bias(lower, through), sigma, None, None)
     cross = run.cross()
     error, given = cross.moments(ended), cross.mean_matrix @ through
     conditional = Moments(B, given @ lower.homogeneous @ B.mT(given))
-    of_lower, *of_others = (group.size > 1 for group in run.sid.groups(run.problem))
-    if not of_lower:  # what is sure has no variance: the rounding of two ways to one number is none
+    if not of_lower:
         conditional = Moments.at(B, error.mean)
-    if not any(of_others):
+    if not (of_linear or of_cross or of_upper):
         error = conditional
-    return SIDMoments(run.exact, lower, error.mean, sigma, error, conditional)
+    return SIDMoments(run.exact, lower, linear, error.mean, sigma, error, conditional)
 
 
 def lower_curve(

@@ -136,6 +136,17 @@ class Propagation:
         mean = _block(B, sizes, sizes, {(1, 1): mean}, diagonal=True)
         return Moments(B, _block(B, sizes, sizes, entries)), mean
 
+    @cached_property
+    def of_v(self) -> Array:
+        """The errors of (g, v_k) to v_k − v(λ): v_k − v̄ and v̄ − v(λ) = K (g − ∇_wE), added."""
+        return self.B.concat([self.solution, self.B.eye(self.problem.d)])
+
+    def adjoint(self, ended: Moments) -> Moments:
+        """Of v_k − v(λ), from those of (h, g, v_k) as errors."""
+        d = self.problem.d
+        P = _block(self.B, (d, 1), (2 * d, 1), {(0, 0): self.of_v, (1, 1): self.B.eye(1)})
+        return Moments(self.B, P @ ended.homogeneous[-2 * d - 1 :, -2 * d - 1 :] @ self.B.mT(P))
+
     def cross(self) -> AffineDraw:
         """(h, g, v_k) ↦ the estimate, as errors, the mean of J draws; w does not enter."""
         B, n, d = self.B, self.problem.n, self.problem.d
@@ -150,7 +161,7 @@ class Propagation:
         """
         B, n, d, exact = self.B, self.problem.n, self.problem.d, self.exact
         together = through @ lower.homogeneous  # E (h, g, v_k, 1)(w_t, 1)ᵀ
-        of_v = B.concat([self.solution, B.eye(d)]) @ together[n : n + 2 * d, :]  # E ν (ω, 1)ᵀ
+        of_v = self.of_v @ together[n : n + 2 * d, :]  # E ν (ω, 1)ᵀ
         w = B.concat([exact.w[None, :], B.zeros((1, d)), B.eye(d)], axis=0)
         c = self.problem.residual_lam(self.one.lam, w[:, None, :]).T @ B.eye(d)  # of each v = e_j
         c = B.broadcast(c, (d + 2, d, n))

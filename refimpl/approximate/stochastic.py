@@ -59,12 +59,15 @@ class SID:
     ----------
     rate, linear_rate : η_i of (6) and of (7), numbers or schedules; those of (7) are those of (6) unless given.
         Both are ``Rate``s once it is made: a copy with another rate keeps its linear_rate.
-    batch : data per draw, of either level; None: all of them, so that nothing but dropout's masks is random.
+    batch : data per draw, of either level: one unless given, where the algorithms other than BSGM draw all. None: all
+        of them, so that nothing but dropout's masks is random.
     start : where (7) starts, unless v0 is given: "zero", or "gradient", v_0 = ∇_wĒ_J; with steps of 1 that is one step
         more from zero.
-    lower, linear : deterministic solvers of ``refimpl.solvers`` in place of (6) and t, of (7) and k.
+    lower, linear : deterministic solvers of ``refimpl.solvers`` in place of (6) and t, of (7) and k, on all data;
+        ``stated_rates`` has what they, or (6) and (7), leave at most.
 
-    Samples: (t + k + J) · batch data of the lower level (phi.data, lower.data), J · batch of the upper (upper.data).
+    Samples: (t + k + J) · batch data of the lower level (phi.data, lower.data), J · batch of the upper (upper.data); a
+    solver draws none, and its passes over all data are none of these samples.
     Derivatives: t residuals, k products with its Jacobian in w, J with that in λ, and J of each ∇Ê; these J are counted
     as one where no mask is drawn, since the draws are then one minibatch of J · batch data. Raises ``BadInput``.
     """

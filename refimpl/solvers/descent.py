@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,11 +12,13 @@ from refimpl.arrays import Backend, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.arrays.numbers import require_number
 from refimpl.bounds import Region, best_step
+from refimpl.constants import Constants
 from refimpl.errors import BadInput
 from refimpl.objective import Map, descent_map
 from refimpl.operators import Operator
 from refimpl.problem import BilevelProblem, FixedPointProblem, Problem
-from refimpl.solvers.lower import Iteration, require_count, require_positive
+from refimpl.solvers.lower import Iteration, require_count, require_positive, steps_taken
+from refimpl.solvers.stated import relative_step, relaxed_factor, require_constant_jacobian, unstated
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class FixedPoint(Iteration):
                 advice="use GradientDescent, or problem.as_fixed_point(step)",
             )
         return problem.phi
+
+    def rho(self, constants: Constants, *, t: int | None = None) -> Any:
+        """q^{2t}B²."""
+        return relaxed_factor(self, constants, 1) ** (2 * steps_taken(t, self.steps)) * constants.B**2
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,11 @@ class GradientDescent(Iteration):
         step = self.prepared(problem, lam, w0).step
         assert step is not None
         return descent_map(lower, step)
+
+    def rho(self, constants: Constants, *, t: int | None = None) -> Any:
+        """(|1 − η| + ηq)^{2t}B², η = step/s: for s = step = 2/(μ + L) that is ((κ−1)/(κ+1))^{2t}B²."""
+        factor = relaxed_factor(self, constants, _known(self, constants))
+        return factor ** (2 * steps_taken(t, self.steps)) * constants.B**2
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,33 @@ class HeavyBall(Iteration):
     def map(self, problem: Problem, lam: Array, w0: Array, k: int) -> Map:
         gradient_step = GradientDescent(self.steps, self.step).map(problem, lam, w0, k)
         return HeavyBallMap(gradient_step, problem.backend.scalar(self.momentum), problem.backend)
+
+    def rho(self, constants: Constants, *, t: int | None = None) -> Any:
+        """β^t (U_t(x) + √β U_{t−1}(x))² B² of a quadratic G, β = momentum, x = max(1, |1 + β − η(1 ± q)|/(2√β)).
+
+        U: Chebyshev polynomials of the second kind. Along an eigenvector of s∇²_wwG with eigenvalue h the error is
+        e_{t+1} = (1 + β − ηh)e_t − βe_{t−1}, e_{−1} = e_0, so that e_t = β^{t/2}(U_t(y) − √β U_{t−1}(y))e_0 for
+        y = (1 + β − ηh)/(2√β), and |y| <= x. For Polyak's step and momentum x = 1: β^t (1 + t + t√β)² B², attained at
+        y = −1, where η(1 + q) = (1 + √β)². It exceeds B² at first: constants have to hold where the iterates go.
+        """
+        beta, eta, q = self.momentum, _known(self, constants), constants.q
+        t = steps_taken(t, self.steps)
+        if beta == 0:
+            return GradientDescent(self.steps, self.step).rho(constants, t=t)
+        require_constant_jacobian(self, constants)
+        if not (q < 1 and eta * (1 + q) < 2 * (1 + beta)):
+            raise unstated(
+                self,
+                f"η = step/s = {float(eta):.6g}, q = {float(q):.6g}, momentum {float(beta):.6g}",
+                "q < 1 and η(1 + q) < 2(1 + momentum), else an error may not vanish",
+                "take step <= constants.step, the s of the map w − s ∇_wG that the constants belong to",
+            )
+        root = math.sqrt(beta)
+        x = max(1, *(abs(1 + beta - eta * h) / (2 * root) for h in (1 - q, 1 + q)))
+        newer, older = 1, 0  # U_0 and U_{−1}
+        for _ in range(t):
+            newer, older = 2 * x * newer - older, newer
+        return beta**t * (newer + root * older) ** 2 * constants.B**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +186,18 @@ def _require_step(step: Any) -> None:
     """A number above 0, or None; else ``BadInput``."""
     if step is not None:
         require_positive(step, "the step", "2/(mu + L) is the best one; None takes the one that is proved")
+
+
+def _known(solver: GradientDescent | HeavyBall, constants: Constants) -> Any:
+    """η = step/s; ``HypothesisViolated`` where the step is still to be taken from a problem."""
+    if solver.step is not None:
+        return relative_step(constants, solver.step)
+    raise unstated(
+        solver,
+        "step=None, a step that each run takes from its own problem",
+        "a number",
+        "solver.prepared(problem, lam, w0) has it",
+    )
 
 
 def _minimisation(problem: Problem, who: str) -> BilevelProblem:

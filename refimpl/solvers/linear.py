@@ -6,6 +6,7 @@ returns is the true one, b − A v, recomputed: the one that conjugate gradients
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,17 @@ from typing import Any
 from refimpl.arrays import Backend, factor, factor_spd
 from refimpl.arrays.backend import Array
 from refimpl.arrays.numbers import require_number
+from refimpl.constants import Constants
 from refimpl.errors import HypothesisViolated
 from refimpl.operators import Operator
-from refimpl.solvers.lower import overflow_allowed, require_count, require_finite, require_tolerance
+from refimpl.solvers.lower import (
+    overflow_allowed,
+    require_count,
+    require_finite,
+    require_tolerance,
+    steps_taken,
+)
+from refimpl.solvers.stated import Start, condition, first_share, relative_step, relaxed_factor, unstated
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +51,20 @@ class LinearSolver(ABC):
         self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
     ) -> LinearSolution:
         """Solve; ``keep`` returns every iterate."""
+
+    def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
+        """σ(k): what E‖v_k − v̄‖² is at most where E‖∇_wĒ_J‖² <= ``square``, in Φ scaling; see ``solvers.stated``.
+
+        square: G² = L_E² + σ_{1,E}/J, ``guarantees.gradient_square``. k: the solver's own number of steps unless given.
+        start: v_0 = 0, or ∇_wĒ_J. Exact arithmetic, evaluated. Raises ``HypothesisViolated`` where no rate is proved.
+        """
+        raise unstated(
+            self,
+            "none that is proved here",
+            "a bound of E‖v_k − v̄‖² from the constants",
+            "every solver of refimpl.solvers states one; a class of your own gets one with a method "
+            'sigma(constants, square, *, k=None, start="zero")',
+        )
 
 
 def _begin(a: Operator, b: Array, start: Array | None) -> tuple[Array, Array]:
@@ -120,6 +143,13 @@ class ConjugateGradient(LinearSolver):
                 iterates.append(x)
         return _end(a, b, x, k, iterates)
 
+    def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
+        """4κ((√κ−1)/(√κ+1))^{2k} κ_q²G², κ = (1 + q)/(1 − q), of a symmetric system; at least tol²κ_q²G²."""
+        root = math.sqrt(condition(self, constants))
+        factor, k = (root - 1) / (root + 1), steps_taken(k, self.steps)
+        falls = 4 * root**2 * factor ** (2 * k) * first_share(self, constants, start)
+        return max(falls, self.tol**2) * constants.kappa_q**2 * square
+
 
 def _require_positive(B: Backend, curvature: Array, active: Array, p: Array) -> None:
     bad = active & ~(curvature > 0) if not B.exact else active & (curvature <= 0)
@@ -157,6 +187,15 @@ class NormalCG(LinearSolver):
         found = ConjugateGradient(self.steps, self.tol).solve(normal, a.T @ b, start, keep=keep)
         return _end(a, b, found.v, found.steps, list(found.iterates))
 
+    def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
+        """4κ²q^{2k} κ_q²G², κ = (1 + q)/(1 − q), of any system; at least tol²κ²κ_q²G².
+
+        Conjugate gradients for AᵀA, of condition κ²: (κ − 1)/(κ + 1) = q, and ‖A(v_k − v̄)‖ is what decreases.
+        """
+        kappa, k = condition(self, constants), steps_taken(k, self.steps)
+        falls = 4 * constants.q ** (2 * k) * first_share(self, constants, start)
+        return max(falls, self.tol**2) * kappa**2 * constants.kappa_q**2 * square
+
 
 @dataclass(frozen=True)
 class Neumann(LinearSolver):
@@ -187,6 +226,12 @@ class Neumann(LinearSolver):
                     iterates.append(v)
         return _end(a, b, v, self.terms, iterates)
 
+    def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
+        """(|1 − η| + ηq)^{2k} κ_q²G², η = step/s."""
+        factor = relaxed_factor(self, constants, relative_step(constants, self.step))
+        share = factor ** (2 * steps_taken(k, self.terms)) * first_share(self, constants, start)
+        return share * constants.kappa_q**2 * square
+
 
 @dataclass(frozen=True)
 class FixedPointAdjoint(LinearSolver):
@@ -201,6 +246,10 @@ class FixedPointAdjoint(LinearSolver):
         self, a: Operator, b: Array, start: Array | None = None, *, keep: bool = False
     ) -> LinearSolution:
         return Neumann(self.steps, 1).solve(a, b, start, keep=keep)
+
+    def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
+        """That of Neumann with step 1: q^{2k}κ_q²G² for a map."""
+        return Neumann(self.steps, 1).sigma(constants, square, k=k, start=start)
 
 
 @dataclass(frozen=True)
@@ -220,6 +269,10 @@ class Cholesky(LinearSolver):
         v = factor_spd(a.backend, a.dense()).solve(b)
         return _end(a, b, v, 1, [v] if keep else [])
 
+    def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
+        """0, whatever k and v_0 are."""
+        return 0 * square
+
 
 @dataclass(frozen=True)
 class LU(LinearSolver):
@@ -230,3 +283,7 @@ class LU(LinearSolver):
     ) -> LinearSolution:
         v = factor(a.backend, a.dense()).solve(b)
         return _end(a, b, v, 1, [v] if keep else [])
+
+    def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
+        """0, whatever k and v_0 are."""
+        return 0 * square

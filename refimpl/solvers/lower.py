@@ -12,9 +12,11 @@ import numpy as np
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
 from refimpl.arrays.numbers import require_number
+from refimpl.constants import Constants
 from refimpl.errors import BadInput, Diverged
 from refimpl.objective import Map
 from refimpl.problem import Problem
+from refimpl.solvers.stated import unstated
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,20 @@ class LowerSolver(ABC):
             measured="its step contains the lower level's second derivatives",
             required="a step whose Jacobian needs second derivatives only; this one needs third derivatives",
             advice="use approximate.implicit, which differentiates the solution instead of the solver",
+        )
+
+    def rho(self, constants: Constants, *, t: int | None = None) -> Any:
+        """ρ(t): what ‖w_t − w(λ)‖² is at most, ‖w_0 − w(λ)‖ <= ``constants.B``; see ``solvers.stated``.
+
+        t: the solver's own number of steps unless given. Exact arithmetic, evaluated: rounding is not in it. Raises
+        ``HypothesisViolated`` where no rate is proved.
+        """
+        raise unstated(
+            self,
+            "none that is proved here",
+            "a bound of ‖w_t − w(λ)‖² from the constants",
+            "GradientDescent and FixedPoint state one, HeavyBall and Newton for quadratic G; a class of your own gets "
+            "one with a method rho(constants, *, t=None)",
         )
 
 
@@ -100,6 +116,14 @@ def require_positive(value: Any, name: str, advice: str) -> None:
 def require_tolerance(tol: Any) -> None:
     """A finite number >= 0; else ``BadInput``."""
     require_number(tol, "tol", "tol=0 asks for all that rounding allows", closed=True)
+
+
+def steps_taken(given: int | None, own: int) -> int:
+    """How many steps a rate is asked for: the solver's own number unless one is given. Raises ``BadInput``."""
+    if given is None:
+        return own
+    require_count(given, "the number of steps")
+    return given
 
 
 def require_count(value: Any, name: str, least: int = 0) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 from refimpl.arrays import factor, factor_spd
 from refimpl.arrays.backend import Array
+from refimpl.constants import Constants
 from refimpl.errors import NotConverged
 from refimpl.problem import Problem
 from refimpl.solvers.linear import ConjugateGradient, NormalCG
-from refimpl.solvers.lower import LowerSolver, Run, require_count, require_tolerance
+from refimpl.solvers.lower import LowerSolver, Run, require_count, require_tolerance, steps_taken
+from refimpl.solvers.stated import require_constant_jacobian, unstated
 
 ARMIJO = 10_000  # a step must give 1/ARMIJO of the decrease that Newton's model predicts
 HALVINGS = 30
@@ -31,6 +33,18 @@ class Newton(LowerSolver):
         """The Newton direction −(∂_w r)⁻¹ r."""
         fact = factor_spd if problem.symmetric else factor
         return fact(problem.backend, problem.residual_w(lam, w).dense()).solve(-r)
+
+    def rho(self, constants: Constants, *, t: int | None = None) -> Any:
+        """0 after a step, of a quadratic G or an affine map, with tol = 0; B² before."""
+        require_constant_jacobian(self, constants)
+        if self.tol > 0:
+            raise unstated(
+                self,
+                f"tol = {float(self.tol):.3g}: it stops where the residual is so small, short of w(λ)",
+                "tol = 0",
+                "Newton(tol=0, steps=1) is all that a quadratic G needs",
+            )
+        return 0 * constants.B if steps_taken(t, self.steps) else constants.B**2
 
     def run(self, problem: Problem, lam: Array, w0: Array, *, keep: int | None = 0) -> Run:
         B = problem.backend
@@ -60,6 +74,10 @@ class NewtonCG(Newton):
         relative = max(min(0.1, size), 0.1 * self.tol / size)
         inner = (ConjugateGradient if problem.symmetric else NormalCG)(10 * problem.d, relative)
         return inner.solve(problem.residual_w(lam, w), -r).v
+
+    def rho(self, constants: Constants, *, t: int | None = None) -> Any:
+        """None is proved here: the systems are not solved to the end."""
+        return LowerSolver.rho(self, constants, t=t)
 
 
 def _largest(B: Any, r: Array) -> Array:

@@ -236,15 +236,31 @@ def digits(
     hidden: int = 20,
     first: int = 0,
     classes: Sequence[int] = tuple(range(10)),
-    **options: Any,
+    radius: float | None = 0.5,
+    P: Any = None,
+    labelled: Any = None,
+    scale: float = 0.01,
+    seed: int = 0,
 ) -> Equilibrium:
-    """(24) on scikit-learn's digits, ``examples`` of them from number ``first`` on in an order fixed by seed 0."""
+    """(24) on scikit-learn's digits, ``examples`` of them from number ``first`` on in an order fixed by seed 0.
+
+    All of them are in both levels: none are split off for validation. The rest as for ``problem``; seed is that of λ.
+    """
     data, kept = load_digits(), list(classes)
     order = np.random.default_rng(0).permutation(len(data.y))
     order = order[np.isin(data.y[order], kept)][first : first + examples]
     y = np.array([kept.index(label) for label in data.y[order]])
     return problem(
-        data.X[order], y, classes=len(kept), hidden=hidden, name="equilibrium model of digits", **options
+        data.X[order],
+        y,
+        classes=len(kept),
+        hidden=hidden,
+        radius=radius,
+        P=P,
+        labelled=labelled,
+        scale=scale,
+        seed=seed,
+        name="equilibrium model of digits",
     )
 
 
