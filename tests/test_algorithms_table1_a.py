@@ -546,6 +546,15 @@ def test_the_inverse_is_an_estimator(name):
         replace(CASES[name], inverse=3)
 
 
+def test_stocbio_is_a_sum():
+    """What its class says of it: with the product estimator it is ALSET, which takes either."""
+    with pytest.raises(BadInput, match="solved by a sum") as caught:
+        replace(CASES["stocbio"], inverse=PRODUCT)
+    assert (caught.value.measured, StocBiO.linear_system) == ("ProductNeumann", "sum")
+    for inverse in (PRODUCT, SUM):
+        assert replace(CASES["alset"], inverse=inverse).inverse is inverse
+
+
 @every_case
 def test_what_it_does_not_run_on(name):
     a = CASES[name]

@@ -20,6 +20,7 @@ from refimpl.lengths import Growing, Logarithmic
 from refimpl.problem import BilevelProblem, FixedPointProblem
 from refimpl.rates import Harmonic, Power
 from refimpl.sets import Box
+from refimpl.solvers import LU, FixedPoint, GradientDescent, Neumann, Newton
 from refimpl.zoo import maps, quadratic
 from tests.algorithm_things import Literal
 from tests.backends import everywhere
@@ -334,6 +335,75 @@ def test_growing_lengths_have_exact_moments():
         assert abs(sampled.mean() - true) <= quantile * sampled.std(ddof=1) / replicates**0.5
 
 
+SOLVERS = {  # in place of t and of k
+    "both": {"lower": Newton(tol=0, steps=1), "linear": LU()},
+    "below": {"lower": GradientDescent(2, Q(1, 3)), "k": 2},
+    "the linear system": {"t": 1, "linear": Neumann(2, Q(1, 3))},
+}
+
+
+@pytest.mark.parametrize("start", ["zero", "gradient"])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_moments_with_solvers_against_every_path(name, start):
+    """Stages against every path of the step, in rationals; w and v solved by what ``SID`` is given, w from w_0.
+
+    Kills: a solver that is not passed on, or starts elsewhere; the iteration left in its place.
+    """
+    problem, lam, w = NOISY.to(rational()), rational().asarray(LAM), rational().asarray(W[:1])
+    a = BSGM(**SOLVERS[name], J=1, alpha=Q(1, 5), rate=Q(1, 2), linear_rate=Q(1, 3), start=start)
+    space = a.space(problem)
+    samples = [space.points(np.asarray(i)) for i in range(space.size)]
+    mean, second = np.zeros((2, 3), dtype=object), np.zeros((2, 3, 3), dtype=object)
+    for path in it.product(samples, repeat=2):
+        for s, end in enumerate(stepped(a, problem, lam, w, path)):
+            x = np.concatenate([end.lam, end.w, end.d])
+            mean[s] = mean[s] + x
+            second[s] = second[s] + x[:, None] * x
+    found = whole_state(a, problem, lam, w).curve(2)
+    paths = rational().scalar(space.size**2)
+    assert (found.moments.mean[1:] * paths == mean).all()
+    assert (found.moments.second[1:] * paths == second).all()
+
+
+def test_solvers_in_place_of_the_iterations():
+    """Solved to the end the estimate is ∇f on the data drawn; on all data ∇f itself, in rationals.
+
+    Kills: lower or linear not passed on, a solver's data counted as drawn.
+    """
+    for problem, role in ((MAP, "phi"), (NOISY, "lower")):
+        exact = problem.to(rational())
+        lam = rational().asarray(LAM)
+        solved = BSGM(lower=Newton(tol=0, steps=1), linear=LU(), J=1, alpha=Q(1, 8), batch=None)
+        state = solved.init(exact, lam)
+        state = solved.step(exact, state, solved.space(exact).points(np.asarray(0)))
+        w = ri.exact_hypergradient(exact, lam).w
+        v = LU().solve(exact.residual_w(lam, w).T, exact.upper.grad_w(lam, w)).v
+        assert (state.w == w).all()
+        assert (state.d == exact.hypergradient_at(lam, w, v)).all()
+        counts = run(dataclasses.replace(solved, batch=1, J=3), problem, LAM, steps=2, rng=0).counts
+        assert (counts[f"{role}.data"], counts["upper.data"]) == (6, 6)
+        half = BSGM(t=2, linear=LU(), J=1, alpha=Q(1, 8))
+        assert run(half, problem, LAM, steps=2, rng=0).counts[f"{role}.data"] == 6
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"k": 1},
+        {"t": 1},
+        {"t": 1, "k": 1, "lower": FixedPoint(1)},
+        {"t": 1, "k": 1, "linear": LU()},
+        {"lower": LU(), "k": 1},
+        {"t": 1, "linear": FixedPoint(1)},
+    ],
+    ids=str,
+)
+def test_steps_or_a_solver(given):
+    """One of the two, for either stage."""
+    with pytest.raises(BadInput, match="steps or a solver"):
+        BSGM(**given, J=1, alpha=0.1)
+
+
 def test_the_mean_settles_where_the_truncated_hypergradient_is_zero():
     """Noise moves the mean nowhere on quadratics, as the four groups of draws are independent; in rationals."""
     problem = MASKED.to(rational())
@@ -427,6 +497,9 @@ def test_when_iterations_are_the_same():
     assert a.affine is None
     for change in ({"alpha": Power(1.0, 0.5)}, {"t": Growing(1)}, {"k": Growing(1)}, {"J": Growing(1)}):
         assert dataclasses.replace(a, **change).constant_from is None
+    solved = BSGM(lower=FixedPoint(1), linear=LU(), J=1, alpha=0.1)
+    assert solved.constant_from == 0
+    assert dataclasses.replace(solved, J=Growing(1)).constant_from is None
 
 
 def test_the_state():

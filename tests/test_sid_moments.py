@@ -357,9 +357,11 @@ def test_without_draws_there_is_no_variance_in_floats(seed, t):
     still = sid_moments(SID(t=t, k=t, J=2, batch=None), problem, lam)
     assert still.variance == still.variance_upper == still.variance_lower == 0
     assert still.mean_square_error == still.bias_square > 0
+    assert not still.linear.covariance.any()
     below = sid_moments(SID(lower=Newton(1), k=t, J=2), problem, lam)
     assert below.variance_lower == 0
     assert below.variance_upper > 0
+    assert np.trace(below.linear.covariance) > 0
 
 
 DIVERGING = {

@@ -132,6 +132,18 @@ def test_digits_are_numbered_anew_in_a_fixed_order():
     later = equilibrium.digits(examples=4, first=6, scale=0.08, **options)  # 8 times the default
     assert np.array_equal(later.phi.X, data.X[order[6:10]])
     assert np.array_equal(later.initial, 8 * p.initial)
+    P = equilibrium.propagation([(0, 1)], 4)
+    other = equilibrium.digits(examples=4, radius=None, P=P, labelled=[2], seed=3, **options)
+    same = equilibrium.problem(
+        data.X[order[:4]], [(7, 2).index(data.y[i]) for i in order[:4]],
+        classes=2, hidden=2, radius=None, P=P, labelled=[2], seed=3,
+    )  # fmt: skip
+    assert np.array_equal(other.initial, same.initial)
+    assert other.domain is None
+    assert np.array_equal(other.phi.P, P)
+    assert np.array_equal(other.upper.share, same.upper.share)
+    with pytest.raises(TypeError, match=r"digits\(\) got an unexpected keyword argument 'train'"):
+        equilibrium.digits(train=50)
 
 
 def test_propagation_has_norm_one():
