@@ -30,6 +30,7 @@ MASKED = VALLEY.with_dropout(lower=Fraction(3, 4), upper=Fraction(2, 3))
 WIDE = FixedPointProblem(  # two coordinates of each, two data, nothing symmetric
     quadratic.random(n=2, d=2, seed=3, terms=2).lower, maps.random(n=2, d=2, seed=1, terms=2, q=0.75).phi
 )
+SURE_UPPER = dataclasses.replace(WIDE, upper=quadratic.random(n=2, d=2, seed=3).lower)
 WIDE_UPPER = quadratic.random(n=2, d=3, seed=1, terms=3).lower
 HARMONIC, DROPS = Harmonic(Fraction(1), Fraction(4, 3)), Drops(Fraction(1, 2), at=(1,), factor=3)
 CASES = {
@@ -50,6 +51,7 @@ CASES = {
     "two coordinates, two draws": (WIDE, SID(t=1, k=1, J=2, rate=HARMONIC, start="gradient")),
     "a solver below": (VALLEY, SID(lower=GradientDescent(2, 0.5), k=2, J=2, rate=Fraction(1, 2))),
     "a linear solver": (LINE, SID(t=2, linear=Neumann(2, 0.5), J=2, rate=HARMONIC)),
+    "nothing drawn but below": (SURE_UPPER, SID(t=2, linear=LU(), rate=Fraction(3, 4))),
     "solvers only": (WIDE, SID(lower=Newton(1), linear=LU(), J=3)),
     "a linear schedule unused": (
         VALLEY,

@@ -113,8 +113,9 @@ def polyak(h):
 
 
 BALLS = [(h, *polyak(h)) for h in SPECTRA if len(h) > 1] + [
-    ((Fr(1), Fr(4)), Fr(1, 4), Fr(1, 4)),  # μ's error without oscillation: x > 1
-    ((Fr(1), Fr(4)), Fr(1, 2), Fr(1, 10)),
+    ((Fr(1), Fr(4)), Fr(1, 4), Fr(1, 4)),  # μ's error on the way to no oscillation, x = 1; then x > 1
+    ((Fr(1), Fr(4)), Fr(1, 8), Fr(1, 10)),
+    ((Fr(1), Fr(4)), Fr(1, 2), Fr(1, 10)),  # the other end: x < −1
     ((Fr(1), Fr(4)), Fr(3, 5), Fr(1, 2)),
     ((Fr(2), Fr(3)), Fr(1, 10), Fr(81, 100)),  # too much momentum: |x| < 1
     ((Fr(1), Fr(3)), Fr(2, 5), Fr(0)),
@@ -391,11 +392,11 @@ def test_stated_rates_are_those_of_each_stage():
     solved = dataclasses.replace(sid, t=None, lower=solvers.FixedPoint(2))
     assert stated_rates(solved, c, n) == ri.approximate.StatedRates(Fr(9, 16), sigma)
     wild = dataclasses.replace(n, sigma2=Fr(99))  # no step of (6) is short enough, and none is made
-    assert stated_rates(dataclasses.replace(solved, rate=1), c, wild).sigma == sigma
+    assert stated_rates(dataclasses.replace(solved, rate=2), c, wild).sigma == sigma
     solved = dataclasses.replace(sid, k=None, linear=solvers.FixedPointAdjoint(2), start="gradient")
     assert stated_rates(solved, c, n) == ri.approximate.StatedRates(rho, HALF**6 * 4 * (4 + 1))
     wild = dataclasses.replace(n, d_sigma1=Fr(99))
-    assert stated_rates(dataclasses.replace(solved, linear_rate=1), c, wild).rho == rho
+    assert stated_rates(dataclasses.replace(solved, linear_rate=2), c, wild).rho == rho
     both = SID(lower=solvers.FixedPoint(0), linear=solvers.LU(), J=1, rate=1)
     assert stated_rates(both, c, wild) == ri.approximate.StatedRates(Fr(9), 0)
     decreasing = SID(t=3, k=2, J=5, rate=Harmonic(Fr(2), Fr(8)), start="gradient")

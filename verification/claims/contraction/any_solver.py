@@ -306,7 +306,7 @@ SOURCE = "contraction, sections 2 and 5: the analysis does not depend on the sol
 CLAIMS = (
     Claim(
         id="contraction/any-solver",
-        title="Theorem 7 for gradient descent, heavy ball, Newton, conjugate gradients, Neumann, as they state their rates",
+        title="Theorem 7 with the rates that gradient descent, heavy ball, Newton, conjugate gradients, Neumann state",
         source=SOURCE,
         statement=r"$$\|w_t-w(\lambda)\|^2\le\rho(t),\ E\|v_k-\bar v\|^2\le\sigma(k)\;\Rightarrow\;E\|\hat\nabla "
         r"f-\nabla f\|^2\le\text{the bound of theorem 7}$$ gradient descent: $\rho=q^{2t}B^2$; heavy ball: "
@@ -317,8 +317,8 @@ CLAIMS = (
         notes=r"$\Phi=w-\eta\nabla_1\ell$ with $\eta=2/(\mu+L)$, $\kappa=L/\mu$, $\sigma$ in the scale of the map. "
         r"The error is exact. Two traps are controls: the heavy ball's error is not at most its asymptotic rate to "
         r"the power $t$, without the factor that grows (its square is 700 times that after 20 steps at $\kappa=100$), "
-        r"and the inverse of one sample's Hessian is biased: with $h\in\{\frac12,\frac32\}$, $E\,h^{-1}=\frac43$, and $\frac59$ of the "
-        r"squared adjoint is lost whatever $k$ is. The lower levels "
+        r"and the inverse of one sample's Hessian is biased: with $h\in\{\frac12,\frac32\}$, $E\,h^{-1}=\frac43$, and "
+        r"$\frac59$ of the squared adjoint is lost whatever $k$ is. The lower levels "
         r"are quadratic, $\nu_1=\nu_2=0$: those terms are tested in theorem-7.",
         **COMMON,
     ),
