@@ -83,7 +83,9 @@ READINGS = {
     ],
     "penalty-joint": ["", "@error", "@auglag", "@condition", "@fixed-u", "@half-mu"],
     "non-convex-lower": ["", "@refused"],
-    "equal-cost": ["", "@radius", "@counts"],
+    "equal-cost": [
+        *("", "@radius", "@converges", "@counts", "@cg", "@cg-inside", "@ahead", "@stopped", "@floor"),
+    ],
     "l2rw-one-step": ["", "@clip-normalise", "@descent", "@decrease", "@normalised"],
     "l2rw-eq-4": ["", "@identity", "@exact", "@convex", "@sign", "@affine", "@proportional"],
     "mwn-step": ["", "@decrease", "@weight-function", "@latent", "@through"],

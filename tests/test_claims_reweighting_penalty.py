@@ -20,7 +20,6 @@ from verification.claims.reweighting import (
     _penalty,
     auglag_general,
     auglag_rate,
-    equal_cost,
     non_convex_lower,
     penalty_condition,
     penalty_curvature,
@@ -200,32 +199,6 @@ def test_the_notes_counterexample_is_a_maximiser_and_the_penalty_goes_there_from
     problem = t.problem.to("numpy")
     end = ri.approximate.penalty(problem, [0.0], gamma=100.0, w0=np.array([0.3]), inner=inner, check=False).w
     assert abs(end[0]) < 1e-9
-
-
-@pytest.mark.parametrize("j", [1, 2, 3])
-def test_the_map_by_descent_is_the_recursion_of_every_eigenvector(j):
-    # kills: a power of ρ, δ's coefficient: spectra of 2 × 2 blocks against the method's own map
-    p = equal_cost.priced(equal_cost.point(kappa=3.0, q=0.5, mu=2.0, j=j, share=0.7, d=3, seed=4))
-    expected = []
-    for h in np.geomspace(1, p.kappa, p.d):
-        rho = (1 - p.share * 2 * h * h / (p.kappa**2 + 1)) ** j
-        a = (1 - rho) / (p.q + p.mu)
-        expected += np.linalg.eigvals([[rho, a], [-p.mu * rho, 1 - p.mu * a]]).tolist()
-        assert np.linalg.det([[rho, a], [-p.mu * rho, 1 - p.mu * a]]) == pytest.approx(rho, abs=1e-14)
-    by_size = lambda values: np.sort_complex(np.round(values, 9))  # noqa: E731 (one order for both)
-    assert by_size(np.linalg.eigvals(p.map)) == pytest.approx(by_size(np.array(expected)), abs=1e-8)
-
-
-def test_the_methods_spend_what_they_were_allowed():
-    p = equal_cost.priced(equal_cost.point(kappa=4.0, q=1.0, d=3, j=4))
-    errors, spent = equal_cost.errors(p)
-    for name, units in spent.items():
-        assert all(
-            0.5 * n <= used <= n + 2 * p.j + 2 for n, used in zip(equal_cost.UNITS, units, strict=True)
-        ), name
-    assert errors["reverse mode"][-1] < 1e-9
-    assert errors["penalty, γ = 100μ"][-1] > 1e-4  # its floor
-    assert set(equal_cost.curve(p)["lines"]) == set(errors)
 
 
 def test_below_moves_the_point_and_keeps_the_problem():

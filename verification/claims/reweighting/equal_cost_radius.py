@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from verification.claims.reweighting._priced import EXPLICIT, SOURCE, STRATEGY, Priced, point, priced
+from verification.claims.reweighting._priced import EXPLICIT, OURS, STRATEGY, Priced, point, priced
 from verification.model import Budget, Claim, Control, Equality, Hypothesis, Measurement
 
 
@@ -49,7 +49,7 @@ CLAIMS = (
     Claim(
         id="reweighting/equal-cost@converges",
         title="When the augmented Lagrangian by descent converges",
-        source=SOURCE,
+        source=OURS,
         statement=r"$$R < 1 \iff " + SETTLES + r"$$ $$\rho = 1 - \tau(q+\mu)\kappa^2,\quad \theta = "
         r"\frac{\mu}{q+\mu},\quad Q = qH^2,\ j \text{ inner steps of length } \tau$$",
         strategy=STRATEGY,
@@ -71,7 +71,7 @@ CLAIMS = (
                 params=point(q=8.0, j=1, share=0.8),
             ),
         ),
-        budget=Budget(quick=15, full=400),
+        budget=Budget(quick=40, full=400),
         notes="The eigenvalues of an eigenvector's $2 \\times 2$ block (@radius) lie in the unit circle iff "
         "$|\\det| < 1$ and $|\\text{trace}| < 1 + \\det$: the first is $|\\rho_h^j| < 1$, the second "
         "$\\rho_h^j(2+\\theta) > \\theta - 2$, hardest for the largest $h$. So an even $j$ converges with "
@@ -83,7 +83,7 @@ CLAIMS = (
     Claim(
         id="reweighting/equal-cost@radius",
         title="How fast the augmented Lagrangian by descent can be",
-        source=SOURCE,
+        source=OURS,
         statement=r"$$R \ge \left(\frac{\kappa^2-1}{\kappa^2+1}\right)^{j/2}, \quad Q = qH^2,\ j \ge 1 \text{ "
         r"inner steps of any length},\ \mu > 0$$",
         strategy=STRATEGY,
