@@ -7,8 +7,16 @@ import numpy as np
 
 import refimpl as ri
 from refimpl.algorithms import L2RW, MetaWeightNet, run
-from refimpl.approximate import InnerDescent, augmented_lagrangian, implicit, one_step, penalty
-from refimpl.solvers import ConjugateGradient, GradientDescent, Newton
+from refimpl.approximate import (
+    InnerDescent,
+    InnerGaussNewton,
+    augmented_lagrangian,
+    implicit,
+    one_step,
+    penalty,
+    reverse,
+)
+from refimpl.solvers import ConjugateGradient, GradientDescent
 from refimpl.zoo import quadratic, weighted_softmax
 
 # 200 digits, 40 % of them with a wrong label, and 100 clean ones. λ_i is the weight of sample i itself.
@@ -63,27 +71,72 @@ print(f"3. after 20 exact steps σ(λ_i) < ½ for {100 * caught[0]:.0f} % of the
 print(f"   >= ½ for {100 * caught[1]:.0f} % of the right ones")
 assert min(caught) > 0.7
 
-# 4. Penalty: an error of C/γ. Augmented Lagrangian: linear at a fixed μ, with the factor (I + μHQ⁻¹H)⁻¹ on quadratics.
+# 4. Penalty: an error of C/γ. Augmented Lagrangian: linear at a fixed μ. On quadratics S = H⁻¹QH⁻¹ says both exactly.
+
+
+def reduced(problem, lam, exact):
+    """S, and the K for which the penalty's error is K(S + γI)⁻¹v."""
+    H, Q = (level.hess_ww(lam, exact.w).dense() for level in (problem.lower, problem.upper))
+    C, B = (level.cross(lam, exact.w).dense() for level in (problem.lower, problem.upper))
+    S = np.linalg.solve(H, np.linalg.solve(H, Q).T)
+    return S, C @ S - np.linalg.solve(H, B.T).T
+
+
+def scaled_error(problem, lam, exact, gamma):
+    """C = ‖Kv‖, and by how much γ times the penalty's error may differ from it: ‖K‖‖S(S + γI)⁻¹‖‖v‖."""
+    S, K = reduced(problem, lam, exact)
+    largest = np.linalg.norm(S, 2)
+    return np.linalg.norm(K @ exact.v), np.linalg.norm(K, 2) * largest / (largest + gamma) * np.linalg.norm(
+        exact.v
+    )
+
 
 quad = quadratic.random(n=2, d=4, seed=0)
 lam = quad.start()
 exact = ri.exact_hypergradient(quad, lam)
-errors = [np.linalg.norm(penalty(quad, lam, gamma=g).value - exact.value) for g in (1e2, 1e3, 1e4)]
-print(
-    f"4. penalty: γ times the error {', '.join(f'{g * e:.3f}' for g, e in zip((1e2, 1e3, 1e4), errors, strict=True))}"
-)
+for gamma in (1e2, 1e3, 1e4):
+    scaled = gamma * np.linalg.norm(penalty(quad, lam, gamma=gamma).value - exact.value)
+    constant, apart = scaled_error(quad, lam, exact, gamma)
+    print(f"4. penalty, γ = {gamma:.0f}: γ times the error {scaled:.4f}, C = {constant:.4f}")
+    assert abs(scaled - constant) <= apart
+
 mu = 10.0
-curve = augmented_lagrangian(quad, lam, mu=mu, steps=8, exact=exact).curve
-H, Q = quad.lower.hess_ww(lam, exact.w).dense(), quad.upper.hess_ww(lam, exact.w).dense()
-factor = max(np.linalg.eigvals(np.linalg.inv(np.eye(4) + mu * H @ np.linalg.solve(Q, H))).real)
-print(f"   augmented Lagrangian: ratio {curve[7] / curve[6]:.4f}, predicted {factor:.4f}")
-assert curve[7] / curve[6] < factor * (1 + 1e-6)
+sigma, U = np.linalg.eigh(reduced(quad, lam, exact)[0])
+factors = sigma / (sigma + mu)  # what an update leaves of the multiplier's error, by S's eigenvectors
+before, after = (np.linalg.norm(augmented_lagrangian(quad, lam, mu=mu, steps=k).v - exact.v) for k in (2, 3))
+left = (factors**2 * (U.T @ exact.v)) ** 2  # squared, after two updates from 0
+least = factors[-1] * np.sqrt(left[-1] / left.sum())
+print(f"   augmented Lagrangian: ratio {after / before:.5f}, predicted {least:.5f} to {factors[-1]:.5f}")
+assert least <= after / before <= factors[-1]
 
-# 5. At equal numbers of Hessian products neither beats conjugate gradients on the adjoint system.
+# 5. 120 gradients and Hessian products for each method. Conjugate gradients on the adjoint system are ahead of
+#    unrolling. Inside the augmented Lagrangian, where an update takes 2d + 7, they are ahead of it for the small d
+#    only; with descent inside it is behind for both. The penalty ends at its C/γ.
 
-near = implicit(quad, lam, lower=Newton(), linear=ConjugateGradient(4))
-inner = InnerDescent(40, 1.0 / (np.linalg.norm(Q, 2) + mu * np.linalg.norm(H, 2) ** 2))
-slow = augmented_lagrangian(quad, lam, mu=mu, steps=5, inner=inner)
-for name, a in (("CG", near), ("augmented Lagrangian", slow)):
-    error = np.linalg.norm(a.value - exact.value)
-    print(f"5. {name}: error {error:.1e} after {a.calls['lower.hess_ww']} products with ∇²_wwG")
+units, gamma = 120, 1e3
+for d in (4, 20):
+    quad = quadratic.random(n=2, d=d, seed=0)
+    lam = quad.start()
+    exact = ri.exact_hypergradient(quad, lam)
+    H, Q = (np.linalg.norm(x.hess_ww(lam, exact.w).dense(), 2) for x in (quad.lower, quad.upper))
+    step = 2 / (1 + H)  # H's eigenvalues begin at 1
+    descent, cg = InnerDescent(10, 1 / (Q + mu * H**2)), InnerGaussNewton(1, ConjugateGradient(d))
+    most = InnerGaussNewton(1, ConjugateGradient((units - 7) // 2))
+    solved = implicit(quad, lam, lower=GradientDescent(units - d, step), linear=ConjugateGradient(d))
+    found = {
+        "descent, then CG": solved,
+        "unrolled descent": reverse(quad, lam, lower=GradientDescent(units // 2, step)),
+        "augmented, CG": augmented_lagrangian(quad, lam, mu=mu, steps=units // (2 * d + 7), inner=cg),
+        "augmented, descent": augmented_lagrangian(quad, lam, mu=mu, steps=units // 21, inner=descent),
+        "penalty, CG": penalty(quad, lam, gamma=gamma, inner=most),
+    }
+    error = {name: np.linalg.norm(a.value - exact.value) for name, a in found.items()}
+    for name, a in found.items():
+        spent = a.calls["lower.grad_w"] + a.calls["lower.hess_ww"]
+        print(f"5. d = {d}, {name}: error {error[name]:.1e} after {spent}")
+        assert spent <= units
+        assert "lower.hess_ww dense" not in a.calls
+    constant, apart = scaled_error(quad, lam, exact, gamma)
+    assert error["descent, then CG"] < error["unrolled descent"] < error["augmented, descent"]
+    assert (error["augmented, CG"] < error["unrolled descent"]) == (d == 4)
+    assert abs(gamma * error["penalty, CG"] - constant) <= apart
