@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import refimpl as ri
+from refimpl.approximate import InnerGaussNewton
 from refimpl.approximate.penalty import AugmentedLagrangian
+from refimpl.solvers import ConjugateGradient, GradientDescent
 from verification.claims.reweighting import (
     _priced,
     equal_cost,
@@ -65,6 +69,20 @@ def test_the_methods_spend_what_they_were_allowed():
     assert errors["reverse mode"][-1] < 1e-9
     assert errors["penalty, γ = 100μ"][-1] > 1e-4  # its floor
     assert set(equal_cost.curve(p)["lines"]) == set(errors)
+
+
+@pytest.mark.parametrize(("d", "units", "ahead"), [(8, 69, True), (60, 160, False)])
+def test_in_floats_conjugate_gradients_inside_are_ahead_of_unrolling_for_few_variables_only(d, units, ahead):
+    p = replace(_priced.priced(_priced.point(kappa=10.0, q=1.0, mu=100.0)), d=d)
+    inner = InnerGaussNewton(1, ConjugateGradient(d))
+    lagrangian = p.updated(np.zeros(d), np.zeros(d), units // (2 * d + 7), inner)
+    unrolled = ri.approximate.reverse(
+        p.problem, np.zeros(2), lower=GradientDescent((units + 1) // 2, 2 / (p.kappa + 1))
+    )
+    exact = ri.exact_hypergradient(p.problem, np.zeros(2), certify="never").value
+    assert all(_priced.spent(x.calls) <= units for x in (lagrangian, unrolled))
+    mine, theirs = (np.linalg.norm(x.value - exact) for x in (lagrangian, unrolled))
+    assert (mine < theirs) == ahead
 
 
 @given(st.integers(1, 4), seeds)
