@@ -19,6 +19,7 @@ from refimpl.errors import BadInput, HypothesisViolated, OutsideTheory
 from refimpl.lengths import Fixed, Growing, Logarithmic
 from refimpl.problem import FixedPointProblem
 from refimpl.rates import Harmonic, Power
+from refimpl.solvers import LU, FixedPoint
 from refimpl.zoo import maps, quadratic
 from tests.rounding import EPS, assert_rounded
 from verification.claims.contraction import _closed_loop, _deterministic, theorem_16, theorem_17_bound
@@ -146,6 +147,18 @@ LONGER = {
     "16 (ii)": {"t": 21, "k": Growing(20), "J": 1000},
     "17": {"t": Growing(2), "k": 4, "J": 7},
 }
+
+
+def test_a_solver_in_place_of_the_steps_is_outside():
+    """Of either stage. Kills: a length looked for where there is none."""
+    c = of(q=HALF, L_E=Fr(1), L_Phi=Fr(1), B=Fr(1))
+    known = {"theorem": "17", "c3": 2, "steps": 9, "L": 1}
+    solved = BSGM(lower=FixedPoint(9), linear=LU(), J=1, alpha=HALF, batch=None)
+    with pytest.warns(OutsideTheory, match="t_s >= .*, not: a solver.*k_s >= .*, not: a solver"):
+        found = bsgm_guarantee(solved, c, **known)
+    assert (found.kind, len(found.misses)) == ("outside theory", 2)
+    with pytest.raises(HypothesisViolated, match="a solver"):
+        found.bound(1)
 
 
 @pytest.mark.parametrize("theorem", METHODS)

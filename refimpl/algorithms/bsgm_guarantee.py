@@ -212,8 +212,10 @@ def bsgm_guarantee(
     return found
 
 
-def _short(name: str, length: Length, least: Length, text: str, steps: int) -> list[Miss]:
-    """Where the length lacks most of what it should be."""
+def _short(name: str, length: Length | None, least: Length, text: str, steps: int) -> list[Miss]:
+    """Where the length lacks most of what it should be; where a solver stands in its place there is none."""
+    if length is None:
+        return [Miss(f"{name}_s >= {text}, not", "a solver, of which the theorem says nothing")]
     by, s = max((least(s) - length(s), -s) for s in range(steps))
     return [Miss(f"{name}_s >= {text} at s = {-s}", length(-s), least(-s), by)] if by > 0 else []
 

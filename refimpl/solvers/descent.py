@@ -42,7 +42,7 @@ class FixedPoint(Iteration):
 
     def rho(self, constants: Constants, *, t: int | None = None) -> Any:
         """q^{2t}B²."""
-        return relaxed_factor(self, constants, 1) ** (2 * steps_taken(t, self.steps)) * constants.B**2
+        return constants.q ** (2 * steps_taken(t, self.steps)) * constants.B**2
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ class HeavyBall(Iteration):
         if beta == 0:
             return GradientDescent(self.steps, self.step).rho(constants, t=t)
         require_constant_jacobian(self, constants)
-        if not (q < 1 and eta * (1 + q) < 2 * (1 + beta)):
+        if not eta * (1 + q) < 2 * (1 + beta):
             raise unstated(
                 self,
                 f"η = step/s = {float(eta):.6g}, q = {float(q):.6g}, momentum {float(beta):.6g}",
-                "q < 1 and η(1 + q) < 2(1 + momentum), else an error may not vanish",
+                "η(1 + q) < 2(1 + momentum), else an error may not vanish",
                 "take step <= constants.step, the s of the map w − s ∇_wG that the constants belong to",
             )
         root = math.sqrt(beta)

@@ -145,7 +145,7 @@ class ConjugateGradient(LinearSolver):
 
     def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
         """4κ((√κ−1)/(√κ+1))^{2k} κ_q²G², κ = (1 + q)/(1 − q), of a symmetric system; at least tol²κ_q²G²."""
-        root = math.sqrt(condition(self, constants))
+        root = math.sqrt(condition(constants))
         factor, k = (root - 1) / (root + 1), steps_taken(k, self.steps)
         falls = 4 * root**2 * factor ** (2 * k) * first_share(self, constants, start)
         return max(falls, self.tol**2) * constants.kappa_q**2 * square
@@ -192,7 +192,7 @@ class NormalCG(LinearSolver):
 
         Conjugate gradients for AᵀA, of condition κ²: (κ − 1)/(κ + 1) = q, and ‖A(v_k − v̄)‖ is what decreases.
         """
-        kappa, k = condition(self, constants), steps_taken(k, self.steps)
+        kappa, k = condition(constants), steps_taken(k, self.steps)
         falls = 4 * constants.q ** (2 * k) * first_share(self, constants, start)
         return max(falls, self.tol**2) * kappa**2 * constants.kappa_q**2 * square
 

@@ -37,18 +37,14 @@ def relaxed_factor(solver: object, constants: Constants, eta: Any) -> Any:
     raise unstated(
         solver,
         f"η = step/s = {float(eta):.6g} and q = {float(constants.q):.6g}: |1 − η| + ηq = {float(factor):.6g}",
-        "a factor below 1, that is q < 1 and η < 2/(1 + q)",
+        "a factor below 1, that is η < 2/(1 + q)",
         "take step <= constants.step, the s of the map w − s ∇_wG that the constants belong to",
     )
 
 
-def condition(solver: object, constants: Constants) -> Any:
+def condition(constants: Constants) -> Any:
     """κ = (1 + q)/(1 − q): no singular value of I − ∂_wΦ is κ times another; L/μ where s = 2/(μ + L)."""
-    if constants.q < 1:
-        return (1 + constants.q) / (1 - constants.q)
-    raise unstated(
-        solver, f"q = {float(constants.q):.6g}", "q < 1", "take a lower level that contracts on the region"
-    )
+    return (1 + constants.q) / (1 - constants.q)
 
 
 def require_constant_jacobian(solver: object, constants: Constants) -> None:
