@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import warnings
 from decimal import Decimal, localcontext
 from fractions import Fraction as Fr
@@ -222,6 +223,32 @@ def test_the_pace_of_theorem_17_is_looked_at():
     c3 = float(refused.value.advice.split(",")[0].removeprefix("take c3 >= "))
     advised = dataclasses.replace(method, t=Logarithmic(c3), k=Logarithmic(c3))
     assert bsgm_guarantee(advised, C, theorem="17", c3=c3, steps=S).kind == "theory"
+
+
+@pytest.mark.parametrize("step", [1, Fr(1, 3)])
+@pytest.mark.parametrize("theorem", METHODS)
+def test_the_advice_typed_in_is_theory(theorem, step):
+    """Kills: the advice of theorem 8 where constant steps are no good, the theorem's steps for the method's."""
+    noise, c3 = METHODS[theorem][1:]
+    c, noise = dataclasses.replace(C, step=step, mu2_bar=Fr(3)), dataclasses.replace(noise, step=step)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutsideTheory)
+        wrong = BSGM(t=0, k=0, J=1, alpha=9, rate=9, start="gradient")
+        found = bsgm_guarantee(wrong, c, noise, theorem=theorem, c3=c3, steps=S)
+    with pytest.raises(HypothesisViolated) as caught:
+        found.bound(1.0)
+    advice = caught.value.advice
+    (alpha,) = (float(x) for x in re.findall(r"alpha <= ([\d.]+)", advice))
+    assert "Constant(" not in advice
+    assert ('start="zero"' in advice) == (theorem == "17" or step != 1)
+    length = {"16 (i)": Growing(c3), "16 (ii)": 20, "17": Logarithmic(c3)}[theorem]
+    assert {"16 (i)": "Growing(c3)", "16 (ii)": "20", "17": "Logarithmic(c3)"}[theorem] in advice
+    J, rate, batch = 1, step, None
+    if theorem != "17":
+        beta, share = (float(x) for x in re.findall(r">= ([\d.]+)", advice))
+        J, rate, batch = length, Harmonic(beta, share * beta), 1
+    advised = BSGM(t=length, k=length, J=J, alpha=alpha, rate=rate, batch=batch)
+    assert bsgm_guarantee(advised, c, noise, theorem=theorem, c3=c3, steps=S).kind == "theory"
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Noise) if f.name != "step"])

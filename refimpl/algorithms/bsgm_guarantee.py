@@ -13,12 +13,13 @@ import math
 import warnings
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Literal
 
 from refimpl.algorithms.grazzi2023bsgm import BSGM
 from refimpl.approximate import guarantees
 from refimpl.approximate.conditions import Miss, at_least, at_most, beyond
-from refimpl.approximate.solver_rates import SolverRates, of_map
+from refimpl.approximate.solver_rates import SolverRates, of_map, require_same_map
 from refimpl.arrays.numbers import as_number, require_number
 from refimpl.constants import Constants, Noise
 from refimpl.errors import BadInput, HypothesisViolated, OutsideTheory
@@ -63,14 +64,14 @@ class BSGMGuarantee:
                 required="a BSGM, and '16 (i)', '16 (ii)' or '17'",
                 advice="algorithms.BSGM(t=Growing(1), k=Growing(1), J=Growing(1), ...) is one for 16 (i)",
             )
-        assert self._rates.J  # made here: it refuses noise of another map
+        require_same_map(self.constants, self.noise)
 
     @property
     def kind(self) -> Literal["theory", "outside theory"]:
         """Is it what the theorem proves?"""
         return "outside theory" if self.misses else "theory"
 
-    @property
+    @cached_property
     def misses(self) -> tuple[Miss, ...]:
         """Every condition missed; of a length, where it lacks most. Cost: S values of each length."""
         deterministic, method = self.theorem == "17", self.method
@@ -173,7 +174,8 @@ class BSGMGuarantee:
                 f'start="zero", {alpha}'
             )
         length = "Growing(c3)" if self.theorem == "16 (i)" else str(self._least[0](0))
-        return f"take {length} for t, k and J, {alpha}, no constant rate; of rates, {self._rates.advice}"
+        start = "" if self._rates.map_starts else 'start="zero", '
+        return f"take {length} for t, k and J, {start}{alpha}, and the rate {self._rates.decreasing_advice}"
 
 
 def bsgm_guarantee(

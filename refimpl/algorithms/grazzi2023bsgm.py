@@ -5,7 +5,7 @@
 
 Theorem 16 (i): t_s = k_s = J_s = ⌈c₃(s + 1)⌉, lengths.Growing(c₃), and η_i = β/(γ + i), rates.Harmonic(β, γ), with
 α <= 1/L_f; (ii): ⌈c₃S⌉ in all of S iterations. Theorem 17, deterministic (batch=None, J = 1, η_i = 1): t_s = k_s =
-⌈c₃ log(s + 1)⌉, lengths.Logarithmic(c₃).
+⌈c₃ log(s + 1)⌉, lengths.Logarithmic(c₃), c₃ >= 1/log(1/q). ``bsgm_guarantee`` holds a BSGM to them.
 """
 
 from __future__ import annotations

@@ -56,12 +56,13 @@ class SolverRates:
         found = [
             *_missed(c, self.rate, self.noise.sigma2, "σ₂"),
             *_missed(c, self.linear_rate, self._growth, "2σ'₁κ_q²"),
-            *([] if self._starts else [Miss(GRADIENT_START, c.step, 1, abs(c.step - 1))]),
+            *([] if self.map_starts else [Miss(GRADIENT_START, c.step, 1, abs(c.step - 1))]),
         ]
         return tuple(dict.fromkeys(found))
 
     @property
-    def _starts(self) -> bool:
+    def map_starts(self) -> bool:
+        """Is v_0 the theorem's, whose map may have another step than 1?"""
         return self.start == "zero" or bool(self.constants.step == 1)
 
     @property
@@ -77,13 +78,22 @@ class SolverRates:
     @property
     def advice(self) -> str:
         """Steps of SID that meet the conditions of both iterations."""
+        first = "" if self.map_starts else 'start="zero"; '
+        longest = at_most(self.constants.step / self._most)
+        return f"{first}take Constant(rate), rate <= {longest}, or {self.decreasing_advice}"
+
+    @property
+    def decreasing_advice(self) -> str:
+        """The decreasing ones of these."""
         s, least = self.constants.step, least_beta(self.constants)
-        most = 1 + max(self.noise.sigma2, self._growth)
-        first = "" if self._starts else 'start="zero"; '
         return (
-            f"{first}take Constant(rate), rate <= {at_most(s / most)}, or Harmonic(beta, gamma), "
-            f"beta >= {above(s * least)} and gamma >= {at_least(most / s)} beta"
+            f"Harmonic(beta, gamma), beta >= {above(s * least)} and gamma >= {at_least(self._most / s)} beta"
         )
+
+    @property
+    def _most(self) -> Any:
+        """1/η, or γ/β, at the limits of both iterations."""
+        return 1 + max(self.noise.sigma2, self._growth)
 
     def rho(self, t: Any) -> Any:
         """(13), η constant: (1 − η(1−q²))^t (B² − ησ₁/(1−q²)) + ησ₁/(1−q²). (14), η_i = β/(γ+i): d_w/(γ + t)."""
