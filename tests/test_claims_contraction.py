@@ -182,12 +182,21 @@ def test_a_matrix_of_lemma_28_has_the_norm_that_it_is_given():
 
 def test_the_error_of_the_line_is_the_stated_sum_of_powers():
     """The closed form in ``Line`` against the method itself."""
-    p = {"q": 0.6, "b": 0.7, "e": 0.9, "m1": 0.4, "m2": 0.3, "delta": 0.5, "others": [0.5]}
-    line, a = theorem_17_rate.build(p), np.array([0.6, 0.18])
-    kappa = 1 / (1 - a)
-    for t, error in enumerate(line.errors(list(range(6)))):
-        powers = 0.7 * kappa * ((0.9 - 0.4 * 0.5) * a**t + 0.4 * 0.5 * a ** (2 * t))
-        assert error == pytest.approx(abs(powers.sum() - 0.3 * 0.5 * 0.6**t), abs=100 * EPS)
+    p = {"q": 10, "b": 11, "e": 14, "m1": 6, "m2": 5, "delta": 8, "others": [8]}
+    line, (b, e, m1, m2, delta) = (
+        theorem_17_rate.build(p),
+        (fmpq(p[x], 16) for x in ("b", "e", "m1", "m2", "delta")),
+    )
+    q = fmpq(10, 16)
+    assert line.q == q
+    for t, error in enumerate(line.errors(range(6))):
+        powers = sum(
+            b / (1 - a) * ((e - m1 * delta) * a**t + m1 * delta * a ** (2 * t)) for a in (q, q * q / 2)
+        )
+        assert error == abs(powers - m2 * delta * q**t)
+    assert line.leading == abs(b / (1 - q) * (e - m1 * delta) - m2 * delta)
+    others = b / (1 - q * q / 2)
+    assert line.rest == others * (e - m1 * delta) + (b / (1 - q) + others) * m1 * delta
 
 
 def test_ridge_with_a_flat_direction_keeps_a_bounded_derivative():
