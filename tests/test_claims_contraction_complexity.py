@@ -293,6 +293,51 @@ def test_pieces_of_geometric_sequences_are_the_run(algorithm):
         assert found.counts["lower.grad_w"] == counted
 
 
+@pytest.mark.parametrize("algorithm", ["bsa", "bsgm"])
+@pytest.mark.parametrize("t", [1, 2, 5])
+def test_the_error_of_an_estimate_from_a_fixed_start(algorithm, t):
+    """The docstring's formula against the algorithm's own step. Kills: a wrong sign, Eᵗ for E²ᵗ, b left out, Y or Z."""
+    one = bsa_deterministic.Scheduled({**bsa_deterministic.SIMPLE, "algorithm": algorithm, "seed": 2})
+    H, k = one.problem.lower.ww.reshape(3, 3), one.problem.lower.lw.reshape(-1)
+    E, x = np.eye(3) - 2 / (1 + 1 / one.kappa) * H, np.linalg.solve(H, k)
+    powers, (M, c), (slope, zero) = np.linalg.matrix_power(E, t), one.piece(t), one.line
+    alpha = one.params["share"] / slope
+    size, Y, Z = one.error(one.q**t)
+    for lam in (-3.0, 0.0, 2.0):
+        w, gradient = -lam * x, slope * lam + zero
+        off = powers @ (one.start - w)
+        if algorithm == "bsgm":
+            off = off - powers @ off - powers @ (w + one.problem.upper.w1.reshape(-1))
+        found = (lam - M * lam - c) / alpha - gradient
+        assert abs(found) == pytest.approx(abs(x @ off), abs=1e3 * EPS * (1 + abs(gradient)))
+        assert abs(found) <= size * one.q**t * (Y + Z * abs(gradient)) * (1 + 100 * EPS)
+
+
+@pytest.mark.parametrize("algorithm", ["bsa", "bsgm"])
+def test_samples_are_within_their_enclosure(algorithm):
+    """At every N, literally. Kills: ⅔ for the half of it, N/2 left out, the logarithm of N for that of N + 1."""
+    one = bsa_deterministic.Scheduled({**bsa_deterministic.SIMPLE, "algorithm": algorithm})
+    N = np.arange(1, 4097)
+    used = np.cumsum([one.length(k) if algorithm == "bsa" else 2 * one.length(k) + 2 for k in range(4096)])
+    low, high = one.spent(N.astype(float))
+    assert (low <= used).all()
+    assert (used <= high).all()
+    if algorithm == "bsa":
+        corners = 16 * np.arange(1, 5) ** 4  # there T is known exactly
+        exact = low[corners - 1] + 4 / 15 * corners**0.25
+        assert used[corners - 1] == pytest.approx(exact, rel=10 * EPS)
+
+
+def test_the_rest_of_the_sum_is_bounded_after_any_first_iterations():
+    """Kills: 1/s left out, δ_k of another power of q, F without its second case."""
+    for seed in range(3):
+        for algorithm in ("bsa", "bsgm"):
+            p = {**bsa_deterministic.SIMPLE, "algorithm": algorithm, "seed": seed, "share": 0.25}
+            one = bsa_deterministic.Scheduled(p)
+            total = one.run[0]
+            assert 0 < total[-1] - total[bsa_deterministic.FIRST - 1] <= one.rest
+
+
 # -- product variance -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("s", [0, 3])
 def test_variances_are_those_of_all_draws(s):
