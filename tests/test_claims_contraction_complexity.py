@@ -7,12 +7,14 @@ from fractions import Fraction as Q
 
 import numpy as np
 import pytest
-from flint import fmpq
+from flint import fmpq, fmpq_poly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refimpl.algorithms import run
+from refimpl.approximate.guarantees import corollary_10 as guaranteed
 from refimpl.approximate.guarantees import (
+    theorem_8,
     theorem_12,
     theorem_12_sharp,
     theorem_16_i,
@@ -44,6 +46,7 @@ from verification.claims.contraction import (
     theorem_17_bound,
     theorem_17_steps,
 )
+from verification.claims.contraction._at_infinity import KAPPA, AtInfinity
 
 EPS = float(np.finfo(float).eps)
 BOTH = pytest.mark.parametrize("growing", [True, False], ids=["growing", "fixed"])
@@ -189,13 +192,59 @@ def test_the_sum_of_the_threshold_literally():
 
 
 # -- remark 18 --------------------------------------------------------------------------------------------------
+rational_functions = st.lists(st.integers(-3, 3), min_size=1, max_size=4).map(
+    lambda k: AtInfinity.ratio(fmpq_poly(k), fmpq_poly([1, 0, 1]))
+)
+
+
+@given(rational_functions, rational_functions, st.integers(0, 3))
+def test_functions_of_kappa_are_their_values(x, y, power):
+    """A field, ordered as the values at a κ beyond all roots. Kills: any operation, an order by degrees."""
+    kappa = fmpq(10**6)
+    for found, value in (
+        (x + y, x(kappa) + y(kappa)),
+        (x - y, x(kappa) - y(kappa)),
+        (x * y, x(kappa) * y(kappa)),
+        (x**power, x(kappa) ** power),
+        (Q(1, 3) - x, fmpq(1, 3) - x(kappa)),
+        (2 * x + Q(1, 2), 2 * x(kappa) + fmpq(1, 2)),
+    ):
+        assert found(kappa) == value
+    assert (x < y, x == y, max(x, y)(kappa)) == (
+        x(kappa) < y(kappa),
+        x(kappa) == y(kappa),
+        max(x(kappa), y(kappa)),
+    )
+    if y != 0:
+        assert (x / y)(kappa) == x(kappa) / y(kappa)
+        assert (Q(1, 3) / y)(kappa) == fmpq(1, 3) / y(kappa)
+        near = y(kappa) / kappa**y.degree / y.limit
+        assert abs(near - 1) <= fmpq(10) / kappa
+
+
 def test_powers_of_monomials():
     at = {
-        k: {"a": Q(k) ** 3 / 7, "b": Q(5), "c": 2 * Q(k) ** 10 + Q(k) ** 9}
-        for k in (_powers.LOW, _powers.HIGH)
+        "a": (KAPPA**3 / 7, 3),
+        "b": (AtInfinity.of(5), 0),
+        "c": (2 * KAPPA**10 + KAPPA**9, 10),
+        "d": (1 / KAPPA, -1),
     }
-    found = _powers.powers(at[_powers.LOW], at[_powers.HIGH])
-    assert found == pytest.approx({"a": 3, "b": 0, "c": 10}, abs=1e-9)
+    assert [x.degree for x, _ in at.values()] == [power for _, power in at.values()]
+    with pytest.raises(ZeroDivisionError):
+        _ = (KAPPA - KAPPA).degree
+    with pytest.raises(ZeroDivisionError):
+        _ = KAPPA / (KAPPA - KAPPA)
+
+
+def test_the_functions_of_kappa_are_what_they_are_at_a_number():
+    """The same formulas at κ = 10⁹, beyond where maxima change. Kills: κ_q of another κ, the wrong maximum."""
+    family, kappa = _powers.build({"seed": 5}), 10**9
+    for read in (remark_18.equal, remark_18.different, remark_18.lossless, remark_18.deterministic):
+        functions, numbers = read(family, KAPPA), read(family, Q(kappa))
+        for name, ends in numbers.items():
+            assert [x(fmpq(kappa)) for x in functions[name]] == [
+                fmpq(x.numerator, x.denominator) for x in ends
+            ]
 
 
 @pytest.mark.parametrize("q", [0.0, 0.5, 0.9])
@@ -206,26 +255,35 @@ def test_equal_steps_without_loss_keep_their_promise(q, s):
     problem = FixedPointProblem(uppers.linear([1.0], n=1), AffineMap(spread, zero, np.zeros((2, 1))))
     known = Constants(q, *[1.0] * 11), Noise(d_sigma1=s**2)
     rates = _powers.without_loss(*known)
-    sid = SID(t=0, k=60, rate=1, linear_rate=rates.linear)
+    sid = SID(t=0, k=60, rate=1, linear_rate=rates.linear.rate)
     found = linear_curve(sid, problem, np.zeros(1), w0=np.zeros(1))
     bound = rates.d_v / (rates.linear.gamma + np.arange(61))
     assert (found <= bound * (1 + 1e3 * EPS)).all()
     assert found[0] == pytest.approx(1 / (1 - q) ** 2, rel=100 * EPS)
 
 
-def test_mean_square_is_corollary_10():
-    """With theorem 8's steps. Kills: any term of ``mean_square``."""
+def test_the_constants_are_the_librarys():
+    """With theorem 8's steps. Kills: any term of ``corollary_10``, of ``theorem_8``."""
     family = _powers.build({"seed": 3})
-    c, x = family.at(7)
-    for read, reading in ((remark_18.equal, True), (remark_18.different, False)):
+    c, x = family.at(Q(7))
+    for read, one_rate in ((remark_18.equal, True), (remark_18.different, False)):
         lower, linear = remark_18.steps(c, x)
         rate = max((lower, linear), key=lambda r: r.gamma)
-        rates = (rate, rate) if reading else (lower, linear)
-        known = remark_18.corollary_10(c, x, rate=rates[0], linear_rate=rates[1])
-        of = remark_18.theorem_8(c, x, rate=rates[0], linear_rate=rates[1], J=1)
-        W = _powers.mean_square(c, x, _powers.Rates(*rates, of.d_w, of.d_v))
-        assert W == known.W_sharp
-        assert read(family, 7)["d_v"] == of.d_v
+        pair = (rate, rate) if one_rate else (lower, linear)
+        rates = {"rate": pair[0].rate, "linear_rate": pair[1].rate}
+        known, of = guaranteed(c, x, **rates), theorem_8(c, x, **rates, J=1)
+        found = _powers.theorem_8(c, x, *pair)
+        assert (found.d_w, found.d_v) == (of.d_w, of.d_v)
+        assert _powers.corollary_10(c, x, found) == (known.c_b, known.c_I)
+        values = read(family, Q(7))
+        assert (values["d_w"], values["d_v"]) == ((of.d_w,), (of.d_v,))
+        assert values["W"] == (known.W if one_rate else known.W_sharp,)
+
+
+def test_what_is_no_rational_function_is_between_two():
+    for kappa in (2, 10, 1000):
+        assert kappa - 1 < -1 / math.log1p(-1 / kappa) < kappa
+    assert remark_18.BASEL[0] < math.pi**2 / 6 < remark_18.BASEL[1]
 
 
 # -- remark 19 --------------------------------------------------------------------------------------------------

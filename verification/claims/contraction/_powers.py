@@ -1,7 +1,7 @@
-r"""How the constants of theorems 8, 16 and 17 grow with κ = 1/(1 − q), all other constants fixed: exact rationals.
+r"""How the constants of theorems 8, 16 and 17 grow with κ = 1/(1 − q), all others fixed: rational functions of κ.
 
-Powers are read off between κ = 10¹² and κ = 10¹⁵. Every quantity is a sum of products of powers of κ; what is of lower
-order is at most 10⁸/κ of it for constants between ¼ and 4, which moves a power by less than 10⁻⁴.
+Every quantity is made of κ and of fixed rational numbers by sums, products, quotients and maxima; so for all large κ it
+is one rational function, and its power of κ is that function's degree (``_at_infinity``), exactly.
 
 Equal steps without loss: η(m² + σ'₁) <= m, m = 1 − q, makes (1 − ηm)² + η²σ'₁ <= 1 − ηm. So for β > 1/m and γ >=
 β max{1 + σ₂, (m² + σ'₁)/m} a step of (7) leaves E‖v_k − E[v_k|ξ]‖² <= d_V/(γ + k), d_V = β²σ'₁κ²G²/(βm − 1), and its
@@ -10,7 +10,6 @@ mean is off by κG Π(1 − η_im) <= κG √(γ/(γ + k)): σ(k) = d_v/(γ + k)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,8 +20,6 @@ import numpy as np
 from refimpl.constants import Constants, Noise
 from refimpl.rates import Harmonic
 
-LOW, HIGH = 10**12, 10**15
-HALF_WIDTH = 1e-3  # ten times what lower orders can move; a wrong power is off by 1
 CONSTANTS = ("L_E", "L_Phi", "nu1", "nu2", "mu1", "mu2", "nu1_bar", "nu2_bar", "mu1_bar", "mu2_bar", "B")
 NOISES = ("sigma1", "sigma2", "d_sigma1", "d_sigma2", "sigma1_E", "sigma2_E")
 
@@ -33,8 +30,9 @@ class Family:
 
     fixed: Mapping[str, Fraction]
 
-    def at(self, kappa: int) -> tuple[Constants, Noise]:
-        q: Any = 1 - Fraction(1, kappa)
+    def at(self, kappa: Any) -> tuple[Constants, Noise]:
+        """At a rational number κ, or at the function κ."""
+        q: Any = 1 - 1 / kappa
         known: dict[str, Any] = {name: self.fixed[name] for name in CONSTANTS}
         return Constants(q, **known), Noise(**{name: self.fixed[name] for name in NOISES})
 
@@ -54,26 +52,34 @@ def build(p: Mapping[str, Any]) -> Family:
     return Family({name: Fraction(0) if name in p.get("zero", ()) else x for name, x in drawn.items()})
 
 
-def powers(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, float]:
-    """The power of κ of every quantity."""
-    width = math.log(HIGH) - math.log(LOW)
-    return {name: float((_log(high[name]) - _log(low[name])) / width) for name in low}
+@dataclass(frozen=True)
+class Steps:
+    """β and γ of β/(γ + i): numbers, or functions of κ."""
 
+    beta: Any
+    gamma: Any
 
-def _log(x: Any) -> float:
-    """Of a rational of any size."""
-    x = Fraction(x)
-    return math.log(x.numerator) - math.log(x.denominator)
+    @property
+    def rate(self) -> Harmonic:
+        return Harmonic(self.beta, self.gamma)
 
 
 @dataclass(frozen=True)
 class Rates:
-    """β, γ of (6) and (7), and d_w, d_v of ρ(t) = d_w/(γ + t), σ(k) = d_v/(γ' + k)."""
+    """The steps of (6) and (7), and d_w, d_v of ρ(t) = d_w/(γ + t), σ(k) = d_v/(γ' + k)."""
 
-    lower: Harmonic
-    linear: Harmonic
+    lower: Steps
+    linear: Steps
     d_w: Any
     d_v: Any
+
+
+def theorem_8(c: Constants, x: Noise, lower: Steps, linear: Steps) -> Rates:
+    """Its d_w, d_v with J = 1, v_0 = 0."""
+    gain, size = 1 - c.q**2, c.kappa_q**2 * (c.L_E**2 + x.sigma1_E)
+    d_w = max(lower.gamma * c.B**2, lower.beta**2 * x.sigma1 / (lower.beta * gain - 1))
+    slow = 2 * linear.beta**2 * x.d_sigma1 / (linear.beta * gain - 1)
+    return Rates(lower, linear, d_w, size * max(linear.gamma, slow))
 
 
 def without_loss(c: Constants, x: Noise) -> Rates:
@@ -83,14 +89,14 @@ def without_loss(c: Constants, x: Noise) -> Rates:
     gamma = beta * max(1 + x.sigma2, (m**2 + x.d_sigma1) / m)
     size = c.kappa_q**2 * (c.L_E**2 + x.sigma1_E)
     d_w = max(gamma * c.B**2, beta**2 * x.sigma1 / (beta * (1 - c.q**2) - 1))
-    rate = Harmonic(beta, gamma)
-    return Rates(rate, rate, d_w, size * (gamma + beta**2 * x.d_sigma1 / (beta * m - 1)))
+    both = Steps(beta, gamma)
+    return Rates(both, both, d_w, size * (gamma + beta**2 * x.d_sigma1 / (beta * m - 1)))
 
 
-def mean_square(
+def corollary_10(
     c: Constants, x: Noise, rates: Rates, *, everywhere: bool = False, product: bool = True
-) -> Any:
-    """c_b + c_I of Corollary 10 with these d_w, d_v.
+) -> tuple[Any, Any]:
+    """c_b and c_I of Corollary 10 with these d_w, d_v.
 
     everywhere: ‖∂₂Φ(w, λ)‖ <= L_Φ at every w, without ν₂; product=False: ρσ <= d_wd_v/t in place of d_wd_v/((γ+1)t).
     """
@@ -100,4 +106,4 @@ def mean_square(
     c_b = 3 * (c.c1**2 * rates.d_w + c.L_Phi**2 * rates.d_v) + 3 * both
     drawn = (4 * x.d_sigma2 * (c.L_E**2 + x.sigma1_E) + 8 * c.L_Phi**2 * x.sigma1_E) * k2
     mixed = 8 * both + 8 * nu2**2 * rates.d_w * x.sigma1_E * k2 / (gammas[0] + 1)
-    return c_b + 2 * x.sigma2_E + drawn + (4 * x.d_sigma2 + 8 * c.L_Phi**2) * rates.d_v + mixed
+    return c_b, 2 * x.sigma2_E + drawn + (4 * x.d_sigma2 + 8 * c.L_Phi**2) * rates.d_v + mixed
