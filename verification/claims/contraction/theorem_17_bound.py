@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from verification.claims.contraction._deterministic import (
     ASSUMED,
     EXACT,
@@ -24,6 +26,9 @@ from verification.claims.contraction._deterministic import (
 from verification.model import Budget, Claim, Control, Equality
 
 BASEL = math.pi**2 / 6  # Σ 1/s²
+ROUNDED = 1 - math.sqrt(
+    np.finfo(float).eps
+)  # of a share that is attained: rounding takes less than half of the digits
 
 
 def descent(one: Descent) -> float:
@@ -46,6 +51,11 @@ def powers(one: Descent) -> float:
     """Σ_{s<S} q^{2t_s}."""
     q = one.place.constants.q
     return sum(q ** (2 * one.length(s)) for s in range(one.steps))
+
+
+def first_errors(m: int) -> float:
+    """Σ_{s<2ᵐ} 4^(−⌈log₂(s+1)⌉) = 3/2 − 2^(−m−1): S = 2ᵐ + 1 iterations but the last, at q = ½."""
+    return 3 / 2 - 2 ** -(m + 1)
 
 
 def _fourth(one: Descent) -> float:
@@ -155,12 +165,13 @@ CLAIMS = (
             ),
             _mutant("without c₁B", lambda one: sharp(one) - BASEL * fewer(one), {**HALVES, "steps": 2}),
         ),
-        equality=Equality(params={**HALVES, "steps": 17}, reaches=0.89),
+        equality=Equality(params={**HALVES, "steps": 17}, reaches=first_errors(4) / BASEL * ROUNDED),
         curve=curve,
         notes=r"Theorem 12 with the constants $(2,1)$ and the reading @error-sharp."
         + NOTED
-        + r" Attained up to "
-        r"$\tfrac32\big/\tfrac{\pi^2}6=0.912$ by $\Phi=w/2$, $w_0=1$, $E=\lambda w+\lambda^2/2$, $\alpha=1$, "
+        + r" Attained is the share "
+        r"$(\tfrac32-2^{-5})\big/\tfrac{\pi^2}6=0.893$ at $S=17$, and $0.912$ as $S\to\infty$, "
+        r"by $\Phi=w/2$, $w_0=1$, $E=\lambda w+\lambda^2/2$, $\alpha=1$, "
         r"$\lambda_0=0$, where $\delta_s=2^{-t_s}$; half of $c_3$ makes the sum $\tfrac74>\tfrac{\pi^2}6$ "
         r"within 5 iterations.",
         **COMMON,
@@ -190,10 +201,12 @@ CLAIMS = (
             ),
             _mutant("Δ_f for 2Δ_f", lambda one: summed(one) - descent(one), FALL),
         ),
-        equality=Equality(params={**HALVES, "steps": 65}, reaches=0.99),
+        equality=Equality(
+            params={**HALVES, "steps": 65}, reaches=first_errors(6) / (first_errors(6) + 4**-7) * ROUNDED
+        ),
         notes=r"The sum is bounded in $S$ where $c_3\log(1/q)>\tfrac12$ and not where it is $\tfrac12$ or "
         r"less: see "
-        r"@summable and @threshold." + NOTED,
+        r"@summable and @threshold. Attained at $S=2^m+1$ but for the last term, $4^{-m-1}$." + NOTED,
         **COMMON,
     ),
 )
