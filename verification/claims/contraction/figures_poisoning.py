@@ -269,8 +269,8 @@ ALLOWED = PLAN["decision"]["same"]
 def _blind(effect: float) -> str:
     """What the registered budget cannot tell, of the logarithm of a quotient."""
     return (
-        f"With {len(PLAN.seeds)} seeds an effect below {effect:g} in the logarithm, a factor of {exp(effect):.2g}, would "
-        "not have been seen: lengths of a search's best configurations vary that much. This budget cannot decide."
+        f"With {len(PLAN.seeds)} seeds an effect below {effect:g} in the logarithm, a factor of {exp(effect):.2g}, "
+        "would not have been seen: lengths of a search's best configurations vary that much. This budget cannot decide."
     )
 
 
