@@ -6,6 +6,7 @@ K is fixed, so that the logarithms of Õ, which come from K = O(log N), are abse
 
 from __future__ import annotations
 
+import itertools as it
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -168,14 +169,14 @@ def fsla(schedule: Any) -> Make:
 class Plan:
     """How an algorithm is run, and its control.
 
-    power: of the complexity ε^(−power). iterations: N, multiples of 4 (VRBO: squares too). later: steps do not depend
-    on N, and means are over the second half of the iterations. logs: A/(1 + ln N) is what is fitted (BSGM (i), whose
-    logarithm is that of the sum over 1/(s + 1)). exact_matrices: see ``problem``. without: the control.
+    power: of the complexity ε^(−power). iterations: pairs of N to compare, ``matched`` where that is affordable. later:
+    steps do not depend on N, and means are over the second half of the iterations. logs: A/(1 + ln N) is judged (BSGM
+    (i), whose logarithm is that of the sum over 1/(s + 1)). exact_matrices: see ``problem``. without: the control.
     """
 
     make: Make
     power: Fraction
-    iterations: tuple[int, ...]
+    iterations: tuple[tuple[int, int], ...]
     control: str
     without: Make
     later: bool = False
@@ -190,7 +191,15 @@ def _tight(power: float, make: Any, **fixed: Any) -> Make:
 
 
 TWO, THREE_HALVES = Fraction(2), Fraction(3, 2)
-HORIZON, ANYTIME, BATCHES = (1024, 4096, 16384), (64, 256, 1024), (256, 1024)
+BUDGETS = (2**14, 2**16, 2**18)  # samples
+
+
+def matched(*least: int) -> tuple[tuple[int, int], ...]:
+    """The least N, a multiple of 4 (VRBO: a square), that spend BUDGETS, as pairs."""
+    return tuple(it.pairwise(least))
+
+
+HORIZON, ANYTIME = matched(2524, 10084, 40332), ((16, 64), (64, 256))
 ALSETS = {"inverse": PRODUCT, "rates": ("alpha", "beta")}
 DAGGER = {"rates": ("alpha", "beta", "gamma")}
 SLOW = "steps N^(−1/4)"
@@ -201,7 +210,13 @@ def _smb(power: float) -> Make:
 
 
 PLANS = {
-    "bsa": Plan(bsa(lambda N: N**-0.5), Fraction(3), BATCHES, "α ∝ N^(−1/4)", bsa(lambda N: N**-0.25)),
+    "bsa": Plan(
+        bsa(lambda N: N**-0.5),
+        Fraction(3),
+        matched(736, 1932, 5024),
+        "α ∝ N^(−1/4)",
+        bsa(lambda N: N**-0.25),
+    ),
     "ttsa": Plan(
         lambda N: TTSA(alpha=N**-0.6, beta=N**-0.4, inverse=PRODUCT, **ONE),
         Fraction(5, 2),
@@ -209,21 +224,35 @@ PLANS = {
         "constant steps",
         lambda N: TTSA(alpha=0.2, beta=0.5, inverse=PRODUCT, **ONE),
     ),
-    "stocbio": Plan(stocbio(lambda N: N), TWO, BATCHES, "batches of one", stocbio(lambda N: 1)),
+    "stocbio": Plan(stocbio(lambda N: N), TWO, matched(32, 64, 124), "batches of one", stocbio(lambda N: 1)),
     "smb": Plan(_smb(0.5), TWO, HORIZON, SLOW, _smb(0.25)),
     "sabiadam": Plan(
-        sabiadam(Power(2.0, 0.5, 9)), TWO, ANYTIME, "constant η", sabiadam(Constant(0.6)), later=True
+        sabiadam(Power(2.0, 0.5, 9)),
+        TWO,
+        ((24, 96), (64, 256)),
+        "constant η",
+        sabiadam(Constant(0.6)),
+        later=True,
     ),
     "alset": Plan(_tight(0.5, ALSET, **ALSETS), TWO, HORIZON, SLOW, _tight(0.25, ALSET, **ALSETS)),
     "alset-dagger": Plan(
-        _tight(0.5, ALSETDagger, **DAGGER), TWO, HORIZON, SLOW, _tight(0.25, ALSETDagger, **DAGGER)
+        _tight(0.5, ALSETDagger, **DAGGER),
+        TWO,
+        matched(4096, 16384, 65536),
+        SLOW,
+        _tight(0.25, ALSETDagger, **DAGGER),
     ),
-    "amigo": Plan(amigo(lambda N: N), TWO, BATCHES, "batches of one", amigo(lambda N: 1)),
-    "bsgm": Plan(bsgm(lambda N: N), TWO, (32, 64), "J = 1", bsgm(lambda N: N, J=1)),
+    "amigo": Plan(amigo(lambda N: N), TWO, matched(56, 108, 212), "batches of one", amigo(lambda N: 1)),
+    "bsgm": Plan(bsgm(lambda N: N), TWO, matched(64, 128, 256), "J = 1", bsgm(lambda N: N, J=1)),
     "bsgm-i": Plan(
-        bsgm(lambda N: Growing(1)), TWO, (32, 64), "J = 1", bsgm(lambda N: Growing(1), J=1), logs=True
+        bsgm(lambda N: Growing(1)),
+        TWO,
+        ((8, 32), (16, 64)),
+        "J = 1",
+        bsgm(lambda N: Growing(1), J=1),
+        logs=True,
     ),
-    "stable": Plan(stable(0.5), TWO, HORIZON, SLOW, stable(0.25), exact_matrices=True),
+    "stable": Plan(stable(0.5), TWO, matched(5464, 21848, 87384), SLOW, stable(0.25), exact_matrices=True),
     "fsla": Plan(fsla("sqrt"), TWO, ANYTIME, "constant steps", fsla("constant"), later=True),
     "stable-vr": Plan(
         stable_vr(4.0), THREE_HALVES, ANYTIME, "no momentum", stable_vr(OFF), later=True, exact_matrices=True
@@ -231,5 +260,5 @@ PLANS = {
     "sustain": Plan(sustain(4.0), THREE_HALVES, ANYTIME, "no momentum", sustain(OFF), later=True),
     "vr-sabiadam": Plan(vr_sabiadam(1.0), THREE_HALVES, ANYTIME, "no momentum", vr_sabiadam(OFF), later=True),
     "mrbo": Plan(mrbo(4.0), THREE_HALVES, ANYTIME, "no momentum", mrbo(OFF), later=True),
-    "vrbo": Plan(vrbo(isqrt), THREE_HALVES, BATCHES, "never refreshed", vrbo(lambda N: 2 * N)),
+    "vrbo": Plan(vrbo(isqrt), THREE_HALVES, matched(64, 144, 361), "never refreshed", vrbo(lambda N: 2 * N)),
 }
