@@ -14,6 +14,7 @@ from refimpl.algorithms.exact import whole_state
 from refimpl.algorithms.hong2020ttsa import TTSA
 from refimpl.algorithms.huang2021sabiadam import SaBiAdam
 from refimpl.approximate.inverse import ProductNeumann
+from refimpl.counting import counted
 from refimpl.draws import Draws
 from refimpl.exact import exact_hypergradient
 from refimpl.spaces import Bernoulli, Indices, Product, Repeated
@@ -232,7 +233,7 @@ def test_samples_of_the_article_schedules():
 
 def test_a_rate_that_is_too_slow_is_refuted():
     claim = next(c for c in table_1_rate.CLAIMS if c.id == "contraction/table-1/stocbio@rate")
-    params = canonical({"plan": "stocbio", "iterations": [32, 64]})
+    params = canonical({"plan": "stocbio", "iterations": [16, 32]})
     assert evaluate(claim, table_1_rate.fast_enough(), params).measurement.holds
     for mean in (True, False):
         assert not evaluate(
@@ -278,15 +279,50 @@ def test_what_the_bounds_leave_out_is_never_negative(slug):
     assert steady.lowest <= steady.V(run.start)
 
 
-@pytest.mark.parametrize("slug", [*STEADY, "bsa"])
+@pytest.mark.parametrize("slug", _table_1_plans.PLANS)
 def test_the_budgets_are_matched(slug):
     """Kills: an N that is not the least."""
     plan = _table_1_plans.PLANS[slug]
     on = _table_1_plans.problem(exact_matrices=plan.exact_matrices)
-    for N, budget in zip(plan.iterations[0], _table_1_plans.BUDGETS, strict=False):
+    pair, first = plan.iterations[-1 if plan.logs else 0], slug == "vrbo"
+    for N, budget in zip(pair, _table_1_plans.BUDGETS[first:], strict=False):
         less = (math.isqrt(N) - 1) ** 2 if slug == "vrbo" else N - 4
         enough, too_few = (_table_1_rates.samples(plan.make(n), on, n)[-1] for n in (N, less))
         assert too_few < budget <= enough
+
+
+@pytest.mark.parametrize("without", [False, True])
+@pytest.mark.parametrize("slug", [name for name, plan in _table_1_plans.PLANS.items() if plan.later])
+def test_operators_are_polynomials_of_the_step_sizes(slug, without):
+    """Against what is read off the iteration. Kills: a degree too low, η_k for η_{k−1}, a node that is capped."""
+    plan = _table_1_plans.PLANS[slug]
+    on = _table_1_plans.problem(exact_matrices=plan.exact_matrices)
+    run = _table_1_bounds.Moving((plan.without if without else plan.make)(100), on)
+    if run.grid is None:
+        assert without  # constant steps
+        return
+    ks = (run.grid.first, run.grid.first + 1, 100, 3000)
+    for k, operator in zip(ks, run.of_steps(ks), strict=True):
+        exact = run.read(run.algorithm, k)
+        allowed = 100 * run.spread(3000) * EPS * np.abs(exact).max()
+        assert np.abs(operator - exact).max() <= allowed
+    N = run.grid.first + _table_1_bounds.CHUNK + 2  # the chunks, in their order
+    assert (np.array(list(run.operators(N)))[-3:] == run.of_steps(range(N - 3, N))).all()
+    assert run.draws(1) == run.draws(100)
+
+
+def test_samples_do_not_depend_on_the_step_sizes():
+    """Counted at every k, by keys that all differ. Kills: the first iteration's draws for all."""
+    for slug in ("mrbo", "fsla"):
+        plan, on = _table_1_plans.PLANS[slug], _table_1_plans.problem()
+        whole = _table_1_rates.samples(plan.make(12), on, 12)
+        for k in range(12):
+            watched, tally = counted(on)
+            algorithm = plan.make(12)
+            state = replace(algorithm.init(on, [1.0]), k=k)
+            algorithm.step(watched, state, algorithm.space(on, k).sample(np.random.default_rng(1), ()))
+            each = tally["lower.data"] + tally["upper.data"]
+            assert each == whole[k] - (whole[k - 1] if k else 0)
 
 
 @pytest.mark.parametrize("slug", table_1_rate.WEAK)

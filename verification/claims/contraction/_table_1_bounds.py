@@ -13,6 +13,7 @@ stationary values takes the place of c(s̄).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -28,8 +29,10 @@ from refimpl.moments.packed import length, pack, unpack
 from refimpl.problem import BilevelProblem
 from verification.claims._means import moving
 from verification.claims.contraction._table_1_plans import SLOPE, START, ZERO
+from verification.claims.contraction._table_1_schedules import Grid, grid
 
 EPS = float(np.finfo(float).eps)
+CHUNK = 256  # operators that are held at a time
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ class Moving:
         """(..., D, D) -> (..., p + 1)."""
         return np.asarray(pack(self.problem.backend, S))
 
+    def draws(self, k: int) -> Any:
+        """What the draws of iteration k depend on of k."""
+        return self.key(k) if self.grid is None else min(k, 1)
+
     def key(self, k: int) -> Any:
         """What iteration k depends on of k."""
         a = self.algorithm
@@ -80,13 +87,46 @@ class Moving:
 
     def operator(self, k: int) -> Array:
         """Of iteration k, (p + 1, p + 1); its last row is (0, …, 0, 1)."""
-        stages, operators = self._known
-        key = self.key(k)
+        operators, key = self._known[1], self.key(k)
         if key not in operators:
-            one = Iteration(self.algorithm, self.problem, replace(self.state, k=k), moving(self.state))
-            # that it is affine is a test of its own
-            operators[key] = np.asarray(one.recursion(stages, tested=False).operator)
+            operators[key] = self.read(self.algorithm, k)
         return operators[key]
+
+    def operators(self, N: int) -> Iterator[Array]:
+        """Of the first N iterations."""
+        first = N if self.grid is None else min(N, self.grid.first)
+        for k in range(first):
+            yield self.operator(k)
+        for k in range(first, N, CHUNK):
+            yield from self.of_steps(range(k, min(N, k + CHUNK)))
+
+    def of_steps(self, ks: Sequence[int]) -> Array:
+        """Of iterations that differ by their step sizes alone, (len(ks), p + 1, p + 1)."""
+        weights = np.zeros((0, 0)) if self.grid is None else self.grid.weights(ks)
+        return np.asarray((weights @ self._at_points).reshape(len(ks), len(self.start), -1))
+
+    def read(self, algorithm: Any, k: int) -> Array:
+        """The same, read off the algorithm's step; that it is affine is a test of its own."""
+        one = Iteration(algorithm, self.problem, replace(self.state, k=k), moving(self.state))
+        return np.asarray(one.recursion(self._known[0], tested=False).operator)
+
+    @cached_property
+    def grid(self) -> Grid | None:
+        """Where iterations differ by their step sizes alone."""
+        return grid(self.algorithm)
+
+    @cached_property
+    def _at_points(self) -> Array:
+        points = [] if self.grid is None else self.grid.points
+        return np.array([self.read(self.grid.make(x), 1).ravel() for x in points if self.grid is not None])
+
+    def spread(self, N: int) -> float:
+        """By how much rounding in what is read off can be larger in an operator of the first N iterations."""
+        if self.grid is None:
+            return 1.0
+        return float(
+            np.abs(self.grid.weights(range(self.grid.first, max(N, self.grid.first + 1)))).sum(axis=1).max()
+        )
 
     @cached_property
     def square(self) -> Array:

@@ -169,7 +169,7 @@ def fsla(schedule: Any) -> Make:
 class Plan:
     """How an algorithm is run, and its control.
 
-    power: of the complexity ε^(−power). iterations: pairs of N to compare, ``matched`` where that is affordable. later:
+    power: of the complexity ε^(−power). iterations: pairs of N to compare, those of ``matched`` budgets. later:
     steps do not depend on N, and means are over the second half of the iterations. logs: A/(1 + ln N) is judged (BSGM
     (i), whose logarithm is that of the sum over 1/(s + 1)). exact_matrices: see ``problem``. without: the control.
     """
@@ -191,15 +191,15 @@ def _tight(power: float, make: Any, **fixed: Any) -> Make:
 
 
 TWO, THREE_HALVES = Fraction(2), Fraction(3, 2)
-BUDGETS = (2**14, 2**16, 2**18)  # samples
+BUDGETS = (2**12, 2**14, 2**16, 2**18)  # samples
 
 
 def matched(*least: int) -> tuple[tuple[int, int], ...]:
-    """The least N, a multiple of 4 (VRBO: a square), that spend BUDGETS, as pairs."""
+    """The least N, multiples of 4 (VRBO: squares), that spend BUDGETS, or those from one of them on, as pairs."""
     return tuple(it.pairwise(least))
 
 
-HORIZON, ANYTIME = matched(2524, 10084, 40332), ((16, 64), (64, 256))
+HORIZON = matched(632, 2524, 10084, 40332)
 ALSETS = {"inverse": PRODUCT, "rates": ("alpha", "beta")}
 DAGGER = {"rates": ("alpha", "beta", "gamma")}
 SLOW = "steps N^(−1/4)"
@@ -213,7 +213,7 @@ PLANS = {
     "bsa": Plan(
         bsa(lambda N: N**-0.5),
         Fraction(3),
-        matched(736, 1932, 5024),
+        matched(276, 736, 1932),
         "α ∝ N^(−1/4)",
         bsa(lambda N: N**-0.25),
     ),
@@ -224,12 +224,14 @@ PLANS = {
         "constant steps",
         lambda N: TTSA(alpha=0.2, beta=0.5, inverse=PRODUCT, **ONE),
     ),
-    "stocbio": Plan(stocbio(lambda N: N), TWO, matched(32, 64, 124), "batches of one", stocbio(lambda N: 1)),
+    "stocbio": Plan(
+        stocbio(lambda N: N), TWO, matched(16, 32, 64, 124), "batches of one", stocbio(lambda N: 1)
+    ),
     "smb": Plan(_smb(0.5), TWO, HORIZON, SLOW, _smb(0.25)),
     "sabiadam": Plan(
         sabiadam(Power(2.0, 0.5, 9)),
         TWO,
-        ((24, 96), (64, 256)),
+        matched(632, 2524, 10084),
         "constant η",
         sabiadam(Constant(0.6)),
         later=True,
@@ -238,27 +240,41 @@ PLANS = {
     "alset-dagger": Plan(
         _tight(0.5, ALSETDagger, **DAGGER),
         TWO,
-        matched(4096, 16384, 65536),
+        matched(1024, 4096, 16384, 65536),
         SLOW,
         _tight(0.25, ALSETDagger, **DAGGER),
     ),
-    "amigo": Plan(amigo(lambda N: N), TWO, matched(56, 108, 212), "batches of one", amigo(lambda N: 1)),
-    "bsgm": Plan(bsgm(lambda N: N), TWO, matched(64, 128, 256), "J = 1", bsgm(lambda N: N, J=1)),
+    "amigo": Plan(amigo(lambda N: N), TWO, matched(28, 56, 108, 212), "batches of one", amigo(lambda N: 1)),
+    "bsgm": Plan(bsgm(lambda N: N), TWO, matched(32, 64, 128), "J = 1", bsgm(lambda N: N, J=1)),
     "bsgm-i": Plan(
         bsgm(lambda N: Growing(1)),
         TWO,
-        ((8, 32), (16, 64)),
+        ((8, 32), (48, 92)),
         "J = 1",
         bsgm(lambda N: Growing(1), J=1),
         logs=True,
     ),
-    "stable": Plan(stable(0.5), TWO, matched(5464, 21848, 87384), SLOW, stable(0.25), exact_matrices=True),
-    "fsla": Plan(fsla("sqrt"), TWO, ANYTIME, "constant steps", fsla("constant"), later=True),
-    "stable-vr": Plan(
-        stable_vr(4.0), THREE_HALVES, ANYTIME, "no momentum", stable_vr(OFF), later=True, exact_matrices=True
+    "stable": Plan(
+        stable(0.5), TWO, matched(1368, 5464, 21848, 87384), SLOW, stable(0.25), exact_matrices=True
     ),
-    "sustain": Plan(sustain(4.0), THREE_HALVES, ANYTIME, "no momentum", sustain(OFF), later=True),
-    "vr-sabiadam": Plan(vr_sabiadam(1.0), THREE_HALVES, ANYTIME, "no momentum", vr_sabiadam(OFF), later=True),
-    "mrbo": Plan(mrbo(4.0), THREE_HALVES, ANYTIME, "no momentum", mrbo(OFF), later=True),
+    "fsla": Plan(
+        fsla("sqrt"), TWO, matched(820, 3280, 13108), "constant steps", fsla("constant"), later=True
+    ),
+    "stable-vr": Plan(
+        stable_vr(4.0),
+        THREE_HALVES,
+        matched(1368, 5464, 21848),
+        "no momentum",
+        stable_vr(OFF),
+        later=True,
+        exact_matrices=True,
+    ),
+    "sustain": Plan(
+        sustain(4.0), THREE_HALVES, matched(632, 2524, 10084), "no momentum", sustain(OFF), later=True
+    ),
+    "vr-sabiadam": Plan(
+        vr_sabiadam(1.0), THREE_HALVES, matched(632, 2524, 10084), "no momentum", vr_sabiadam(OFF), later=True
+    ),
+    "mrbo": Plan(mrbo(4.0), THREE_HALVES, matched(412, 1640, 6556), "no momentum", mrbo(OFF), later=True),
     "vrbo": Plan(vrbo(isqrt), THREE_HALVES, matched(64, 144, 361), "never refreshed", vrbo(lambda N: 2 * N)),
 }

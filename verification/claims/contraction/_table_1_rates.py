@@ -21,9 +21,9 @@ def squares(algorithm: Any, on: BilevelProblem, N: int) -> Array:
     """E f'(λ_k)², k < N."""
     run, found = Moving(algorithm, on), []
     s = run.start
-    for k in range(N):
+    for operator in run.operators(N):
         found.append(run.square @ s)
-        s = run.operator(k) @ s
+        s = operator @ s
     return np.array(found)
 
 
@@ -33,7 +33,7 @@ def samples(algorithm: Any, on: BilevelProblem, N: int) -> Array:
     state, spent, run = algorithm.init(on, [START]), dict[Any, float](), Moving(algorithm, on)
     total = []
     for k in range(N):
-        key = run.key(k)
+        key = run.draws(k)
         if key not in spent:
             tally.clear()
             sample = algorithm.space(on, k).sample(np.random.default_rng(0), ())
@@ -80,5 +80,5 @@ def points(plan: Plan, pair: Sequence[int], *, without: bool = False) -> list[Po
             continue
         each = squares(algorithm, on, N) if whole is None else whole[N // 2 : N]
         mean = float(each.mean()) / (1 + np.log(N) if plan.logs else 1)
-        found.append(Point(spent, mean, mean, 10 * N * len(run.start) * EPS))
+        found.append(Point(spent, mean, mean, 10 * N * len(run.start) * run.spread(N) * EPS))
     return found
