@@ -279,6 +279,18 @@ def test_what_the_bounds_leave_out_is_never_negative(slug):
     assert steady.lowest <= steady.V(run.start)
 
 
+def test_what_is_said_of_short_periods():
+    """VRBO at the budgets of the other plans: a refreshed estimate takes about ten iterations to settle."""
+    plan = _table_1_plans.PLANS["vrbo"]
+    assert f"{table_1_rate.speed(plan, (25, 64)).found:.3f}" == "0.655"
+    assert "−0.655" in table_1_rate.BESIDE["vrbo"]
+    run = _table_1_bounds.Moving(plan.make(1024), _table_1_plans.problem())
+    steady = _table_1_bounds.Steady(run, *run.returns)
+    values = steady.costs @ steady.rest
+    assert 8 <= values.argmax() <= 12
+    assert values[16:].min() > values[1:8].max()
+
+
 @pytest.mark.parametrize("slug", _table_1_plans.PLANS)
 def test_the_budgets_are_matched(slug):
     """Kills: an N that is not the least."""
