@@ -141,16 +141,15 @@ class Scheduled:
         right = np.zeros(self.problem.d) if bsa else np.asarray(self.problem.upper.grad_w(lams[0], best))
         return x, Y + float(np.linalg.norm(right)), Z + (0 if bsa else x / H)
 
-    @cached_property
-    def rest(self) -> float:
-        """What Σ_N − Σ_l is at most for N <= LAST, with the schedule that is stated."""
-        k, bsa = np.arange(FIRST, LAST), self.params["algorithm"] == "bsa"
+    def rest(self, first: int = FIRST) -> float:
+        """What Σ_N − Σ_l is at most for N <= LAST, l = ``first``, with the schedule that is stated."""
+        k, bsa = np.arange(first, LAST), self.params["algorithm"] == "bsa"
         powers = self.q ** np.ceil((k + 1) ** 0.25 / 2) if bsa else 1 / (k + 1)
         x, Y, Z = self.error(float(powers[0]))
-        D, first = x * powers[0], float(np.diff(self.run[0][FIRST - 1 : FIRST + 1])[0])  # f′(λ_l)²
-        F = max(math.sqrt(first), D * Y / (1 - D * Z))
-        summed = (powers**2).sum() if bsa else 1 / FIRST
-        return float(first / self.params["share"] + (x * (Y + Z * F)) ** 2 * summed)
+        D, square = x * powers[0], float(np.diff(self.run[0][first - 1 : first + 1])[0])  # f′(λ_l)²
+        F = max(math.sqrt(square), D * Y / (1 - D * Z))
+        summed = (powers**2).sum() if bsa else 1 / first
+        return float(square / self.params["share"] + (x * (Y + Z * F)) ** 2 * summed)
 
     def spent(self, N: Array) -> tuple[Array, Array]:
         """What T(N) is between."""
@@ -180,7 +179,7 @@ def enclosed(
         total, used = (x[N - 1] for x in one.run)
         found = total / N * used ** (power if wrong is None else wrong)
         low, high = one.spent(N.astype(float))
-        below, above = total[0] * low**power / N, (total[0] + one.rest) * high**power / N
+        below, above = total[0] * low**power / N, (total[0] + one.rest()) * high**power / N
         if still:
             below, above = below[0], above[0]
         ratio = float(max((below / found).max(), (found / above).max()))
