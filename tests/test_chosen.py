@@ -189,10 +189,56 @@ def test_the_exact_rank_is_the_one_that_counts():
     """Products of rows that are rounded, H = fl(XᵀX), have a higher exact rank than floats see."""
     m = dataclasses.replace(PARTS, X=PARTS.X * np.random.default_rng(0).uniform(0.5, 1, PARTS.X.shape))
     found = improved_hypergradient(m.problem, LAM)
-    assert (found.kind, found.solution.rank) == ("estimated", 2)
+    assert (found.kind, found.bound, found.solution.rank) == ("estimated", np.inf, 2)
     assert "the rank counted in floats is not the exact one" in found.why_not_bounded
     with pytest.raises(NotCertified, match="rank counted in floats"):
         improved_hypergradient(m.problem, LAM, certify="always")
+
+
+@pytest.mark.parametrize("certify", ["auto", "never"])
+def test_data_that_floats_centred_have_no_finite_bound(certify):
+    """X − mean: a rank of 3 in floats, of 4 in fractions, and the two problems have other solutions."""
+    # kills: simple/known-rank-ignored
+    rng = np.random.default_rng(0)
+    X, y, X_val, y_val = (rng.standard_normal(shape) for shape in ((4, 8), 4, (5, 8), 5))
+    problem = overparametrised.least_squares(
+        X - X.mean(0), y, X_val, y_val, reg_upper=0.1, weights="identity"
+    )
+    there = problem.to("rational")
+    exact = improved_hypergradient(there, there.start())
+    found = improved_hypergradient(problem, problem.start(), certify=certify)
+    assert (found.solution.rank, exact.solution.rank) == (3, 4)
+    assert np.linalg.norm(found.value - np.array(exactly(exact.value), float)) > 0.01
+    assert (found.kind, found.bound) == ("estimated", np.inf)
+    counted, dropped = found.solution.gap
+    said = f"counted in floats is 3, that of the matrix through which G sees w is 4: the singular value {counted:.3g} "
+    assert said + f"counts, {dropped:.3g} does not" in found.why_not_bounded
+    assert "round the data to fewer bits before they are multiplied or centred" in found.why_not_bounded
+
+
+@pytest.mark.parametrize("certify", ["auto", "never"])
+def test_a_matrix_that_lacks_rows_has_no_finite_bound(certify):
+    class Lacking(Quadratic):
+        def through(self):
+            return self.backend.asarray([[1.0, 0.0]])
+
+    lower = _as(Lacking, quadratic.objective(ww=np.eye(2), lw=[[1.0, 0.0]]))
+    problem = ri.BilevelProblem(quadratic.objective(ww=np.eye(2), n=1), lower)
+    found = improved_hypergradient(problem, [0.3], certify=certify)
+    assert (found.bound, found.solution.rank) == (np.inf, 2)
+    assert "through() lacks rows by which w enters" in found.solution.in_doubt
+
+
+def test_a_matrix_that_has_no_rational_form_leaves_the_rank_to_floats():
+    class Rooted(Quadratic):
+        def through(self):
+            return self.backend.sqrt(self.mean[0] * self.mean[0])
+
+    lower = _as(Rooted, quadratic.objective(ww=np.diag([2.0, 0.0]), lw=[[1.0, 0.0]]))
+    problem = ri.BilevelProblem(quadratic.objective(ww=np.eye(2), n=1), lower)
+    found = improved_hypergradient(problem, [0.3], certify="never")
+    assert (found.solution.rank, found.solution.in_doubt) == (1, "")
+    assert found.bound < np.inf
 
 
 def test_what_is_not_enclosed_is_said():

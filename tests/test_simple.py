@@ -10,12 +10,15 @@ import pytest
 
 import refimpl as ri
 from refimpl.arrays import backend, to_numpy
-from refimpl.combined import Combined
+from refimpl.combined import Combined, Restricted
 from refimpl.errors import BadInput, HypothesisViolated, NotConverged
 from refimpl.exact import improved_hypergradient, solve_simple
+from refimpl.exact.descent import _length, minimised
+from refimpl.exact.simple import floors
 from refimpl.operators import matrix
 from refimpl.sets import Ball, Box
-from refimpl.zoo import logistic, quadratic, uppers
+from refimpl.solvers.newton import ARMIJO
+from refimpl.zoo import logistic, quadratic, uppers, weighted_softmax
 from tests.backends import everywhere, on_cpu
 from tests.rounding import EPS, assert_rounded, exactly, squared_distance
 
@@ -339,12 +342,26 @@ def test_single_precision_stays_single(seed):
     # kills: simple/rank-floor-of-doubles
     m = parts(2, 5, 3, seed)
     m = dataclasses.replace(m, X=m.X / 3)  # H is rounded on the way there, and its null space with it
-    problem = m.problem.to("numpy", dtype="float32")
+    told = m.problem.to("numpy", dtype="float32")
+    silent = Combined(
+        1, told.lower, 0, told.lower, told.backend
+    )  # tells no matrix: its rank is the one counted
+    problem = ri.BilevelProblem(told.upper, silent)
     found = improved_hypergradient(problem, LAM.astype(np.float32), certify="never")
     assert found.value.dtype == found.w.dtype == found.v.dtype == np.float32
     assert found.solution.rank == 3
     wanted = by_differences(m, [Q(x) for x in LAM])
     assert squared_distance(found.value, wanted) <= Q(float(found.bound)) ** 2
+
+
+def test_the_floor_of_the_rank_is_that_of_the_numbers():
+    """2⁻¹⁹ is below 10 d eps in single precision, and above in double; G tells no matrix."""
+    # kills: simple/rank-floor-of-doubles
+    G = quadratic.objective(ww=np.diag([1.0, 2.0**-19]), lw=[[-1.0, 0.0]])
+    for dtype, rank in (("float32", 1), ("float64", 2)):
+        problem = ri.BilevelProblem(quadratic.objective(ww=np.eye(2), n=1), G).to("numpy", dtype=dtype)
+        silent = Combined(1, problem.lower, 0, problem.lower, problem.backend)
+        assert solve_simple(ri.BilevelProblem(problem.upper, silent), [3.0]).rank == rank
 
 
 def test_dropout_problems():
@@ -575,3 +592,109 @@ def test_the_bound_sees_what_cancels_in_lam(gap):
     exact = (1 / A - Q(0.3)) * Q(1.37) / A**2
     assert abs(float(Q(float(found.value[0])) - exact)) <= found.bound
     assert found.bound <= 100 * 2.0**-52 / gap * abs(float(exact))
+
+
+# -- levels that saturate: convex, but floats see no curvature far out ----------------------------------------
+PLANE = np.array([[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0]])
+
+
+def saturating():
+    """G = log(2 cosh(z_1 − λ)) + cosh z_2 with z = PLANE w, F = ½‖w‖² − w_3: w_λ = λ PLANE_1 + e_3."""
+    anp = pytest.importorskip("autograd.numpy")
+
+    def lower(lam, w):
+        z = PLANE @ w
+        return anp.logaddexp(z[0] - lam[0], lam[0] - z[0]) + anp.cosh(z[1])
+
+    upper = quadratic.objective(ww=np.eye(3), w1=[0.0, 0.0, -1.0], n=1)
+    return ri.BilevelProblem(upper, ri.from_function(lower, n=1, d=3))
+
+
+@pytest.mark.parametrize("start", [(2.0, 3.0), (2.0, 12.0), (3.0, 3.0), (-3.0, 8.0), (12.0, -5.0)])
+def test_a_level_that_saturates_is_convex_all_the_same(start):
+    """‖∇G‖ falls with z_2 while z_1 runs to 10⁹, where log cosh is straight: the value says that this is no descent."""
+    # kills: simple/merit-of-the-slope
+    found = solve_simple(saturating(), [0.5], start=np.array(start) @ PLANE)
+    size = 10 * (1 + np.linalg.norm(start))
+    assert_rounded(found.w, np.array([0.3, 0.4, 1.0]), terms=size, count=3)
+    assert found.rank == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_step_has_armijos_share_of_the_value(seed):
+    """From far out on the straight part, down a slope of 1 and up a wall: the slopes promise what the values show."""
+    # kills: simple/armijo-from-halfway-alone, simple/merit-of-the-slope
+    G, rng, lam = saturating().lower, np.random.default_rng(seed), np.array([0.5])
+    w = np.array([1000.0, 0.0]) @ PLANE
+    inside = Restricted(G, w, PLANE.T)
+    r = inside.grad_w(lam, np.zeros(2))
+    p = 10.0 ** rng.uniform(-1, 2) * np.array([-(10.0 ** rng.uniform(0, 2)), 1.0])
+    t = _length(inside, lam, r, p, 0.0)
+    with np.errstate(over="ignore"):
+        before, after = (inside.value(lam, x) for x in (np.zeros(2), t * p))
+    assert after <= before + t * (r @ p) / ARMIJO + 10 * EPS["float64"] * abs(before)
+    # no shorter than it must be: twice as long a step does not have the share that the slopes promise
+    assert t == 1 or inside.grad_w(lam, t * p) @ p + inside.grad_w(lam, 2 * t * p) @ p > 2 * (r @ p) / ARMIJO
+
+
+def test_newton_leaves_a_region_without_curvature():
+    """sech²(19.5) = 4e-17 beside cosh z_2: Cholesky fails, or sees rounding; the slope still leads back."""
+    # kills: simple/no-curvature-refused
+    G = saturating().lower
+    for first in (18.0, 20.0, 30.0, -200.0):
+        w = minimised(G, np.array([0.5]), np.array([first, 1.0]) @ PLANE, PLANE.T)
+        assert_rounded(w, np.array([0.3, 0.4, 0.0]), terms=10 * abs(first), count=3)
+
+
+def test_what_is_not_convex_is_said_with_its_eigenvalue():
+    """G = −cos w: its Hessian is cos w, −0.42 at 2; and an affine G has no curvature at all."""
+    # kills: simple/negative-curvature-as-rounding
+    anp = pytest.importorskip("autograd.numpy")
+    G = ri.from_function(lambda lam, w: -anp.sum(anp.cos(w)), n=1, d=1)
+    with pytest.raises(HypothesisViolated, match="not convex") as caught:
+        minimised(G, np.zeros(1), np.array([2.0]), np.eye(1))
+    assert caught.value.measured == f"smallest eigenvalue of its Hessian {np.cos(2.0):.6g}"
+    affine = quadratic.objective(ww=np.zeros((1, 1)), w1=[1.0], n=1)
+    with pytest.raises(NotConverged, match="the Hessian is 0"):
+        minimised(affine, np.zeros(1), np.zeros(1), np.eye(1))
+
+
+def test_derivatives_that_are_not_of_one_function_are_no_descent():
+    """A gradient that is 1 on both sides of 0: no step makes a function with this slope and curvature smaller."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Wrong(quadratic.Quadratic):
+        def grad_w(self, lam, w):
+            return 0 * w + np.where(w == 1.0, 1.0, -1.0)
+
+    F = quadratic.objective(ww=np.eye(1), n=1)
+    with pytest.raises(NotConverged, match="no step along the Newton direction makes the function smaller"):
+        minimised(Wrong(F.ww, F.lw, F.ll, F.w1, F.l1), np.zeros(1), np.ones(1), np.eye(1))
+
+
+@pytest.mark.parametrize("rows", [[0.25, 8.0], [0.25, 4.0], [1.0, 64.0], [0.125, 8.0]], ids=str)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_what_cancels_in_the_hessian_is_neither_curvature_nor_its_lack(rows, classes):
+    """p near 1: p − p² leaves more than 10 d eps of H, of either sign, along the equal shifts of all classes."""
+    # kills: simple/hessian-floor-here-alone, simple/rank-of-noise
+    X, y = np.array(rows)[:, None], np.zeros(2, int)
+    for smoothing in (0.03, 0.01):
+        task = weighted_softmax.problem(
+            X, y, [[1.0]], [0], classes=classes, reg=0, singular=True, reg_upper=0.1, smoothing=smoothing
+        )
+        found = improved_hypergradient(task, task.start(), certify="always")
+        assert (found.kind, found.solution.rank) == ("bounded", classes - 1)
+
+
+def test_hundreds_of_weights_that_saturate():
+    """Softmax of ten digits, 640 weights, a rank of 9 · 56: from the origin what Tikhonov's path leads to."""
+    # kills: simple/merit-of-the-slope
+    task = weighted_softmax.digits(
+        train=200, validation=100, singular=True, reg=0.0, reg_upper=0.1, smoothing=0.3
+    )
+    lam = task.start()
+    found = solve_simple(task, lam)
+    assert (found.rank, found.in_doubt) == (504, "")
+    lower, upper = floors(task, lam, found)
+    assert np.linalg.norm(task.lower.grad_w(lam, found.w)) <= lower
+    assert np.linalg.norm(found.flat.T @ task.upper.grad_w(lam, found.w)) <= upper

@@ -18,7 +18,7 @@ from refimpl.errors import HypothesisViolated, NotConverged
 from refimpl.exact.attained import norm
 from refimpl.exact.chosen import proved_error
 from refimpl.exact.hypergradient import Kind, proved_or_why, require_certify
-from refimpl.exact.simple import SimpleSolution, floors, rcond_of, shown, solve_simple, turned
+from refimpl.exact.simple import SimpleSolution, floors, rcond_of, shown, solve_simple, solved_beside, turned
 from refimpl.problem import BilevelProblem
 
 
@@ -28,8 +28,8 @@ class ImprovedHypergradient:
 
     kind: "exact" (rational arithmetic); "bounded": ``bound`` of ‖value − ∇f(λ)‖₂ is proved, given that the derivatives
     are right and the levels convex; "estimated": exact but for rounding, whose size at first order is ``bound`` (inf
-    where the rank is in doubt), and ``why_not_bounded`` says why no more. residual_adjoint = ‖∇_wF − H v‖. rcond: of
-    H on its range, the smallest over the largest singular value.
+    where the rank is in doubt, or not the exact one), and ``why_not_bounded`` says why no more. residual_adjoint =
+    ‖∇_wF − H v‖. rcond: of H on its range, the smallest over the largest singular value.
     """
 
     value: Array
@@ -112,7 +112,7 @@ def _moved_by_rounding(problem: BilevelProblem, lam: Array, found: SimpleSolutio
     for near in (lam * (1 + root), lam * (1 - root)):
         if problem.domain is None or bool(B.xp.all(problem.domain.contains(near, B))):
             try:
-                there = solve_simple(problem, near, start=found.w)
+                there = solved_beside(problem, near, found)
             except (HypothesisViolated, NotConverged):  # the rank changes next to λ
                 return float("inf")
             return root * norm(_formula(problem, near, there)[0] - value)

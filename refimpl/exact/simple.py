@@ -8,6 +8,7 @@ spanning its range (both orthonormal in floats; R the rows of H's echelon form o
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +17,19 @@ import numpy as np
 
 from refimpl.arrays import Backend, factor_spd, to_numpy
 from refimpl.arrays.backend import Array
-from refimpl.combined import Restricted
-from refimpl.errors import BadInput, HypothesisViolated, NotConverged
+from refimpl.errors import BackendUnavailable, BadInput, HypothesisViolated
 from refimpl.exact.attained import norm, require_attained
+from refimpl.exact.descent import hessian_floor, minimised
 from refimpl.exact.lower import floor_at, require_smooth
 from refimpl.objective import Objective
 from refimpl.problem import BilevelProblem
 from refimpl.solvers.lower import overflow_allowed
-from refimpl.solvers.newton import line_search
 
-STEPS = 100  # of Newton's method
+PRIME = 2**61 - 1
+ROUNDED = (
+    "round the data to fewer bits before they are multiplied or centred, or scale the columns alike, unless curvature "
+    "vanishes here; over the rationals a quadratic G has its exact rank"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +39,9 @@ class SimpleSolution:
     rank of ∇²_wwG at w and its ``singular`` values (d,), the largest first; ``normal`` (d, rank) spans its range and
     ``flat`` (d, d − rank) its null space, the directions along which F chooses.
     residual_lower = ‖∇_wG(λ, w)‖, residual_upper = ‖Nᵀ∇_wF(λ, w)‖: both 0 at w_λ.
-    in_doubt: why the rank may be another one, where the largest singular value taken for 0 is more than rounding makes
-    of 0 in a product of d terms, d eps times the largest; "" where it is not.
+    in_doubt: why the rank may be another one, "" where nothing says so: G says through which matrix it sees w, and the
+    exact rank of that matrix is another; or G does not, and the largest singular value taken for 0 is more than
+    rounding makes of 0 in a product of d terms, d eps times the largest.
     """
 
     w: Array
@@ -60,8 +65,9 @@ def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> Sim
 
     From ``start`` (the origin), twice: the second time near the solution, with H there. One λ at a time: the ranks of
     several may differ, and leading axes are refused. Cost: three eigendecompositions of H (d³), two at each pair of λ's
-    neighbours, the Newton steps, and 2 d gradients around w. Raises ``NotConverged``, as also where G has no minimiser
-    and its slope's rounding falls with it, and ``HypothesisViolated``, with the singular values measured, where
+    neighbours, the Newton steps, 2 d gradients around w, and the rank of G's ``through()`` modulo a prime. Raises
+    ``NotConverged``, as also where G has no minimiser and its slope's rounding falls with it, and
+    ``HypothesisViolated``, with the singular values measured, where
 
     - the rank of H is higher at a neighbour λ ± δ s, projected onto λ's set, δ = eps^(1/4) (1 + max|λ|): w_λ need not
       be continuous there (in floats a singular value of order δ⁴ is none);
@@ -81,16 +87,33 @@ def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> Sim
     [2.0, 3.0]
     """
     problem, lam, w = _checked(problem, lam, start)
+    exact = _exact_rank(problem.lower)
+    found = _chosen(problem, lam, w, exact)
+    found = dataclasses.replace(found, in_doubt=_rank_in_doubt(problem, found, exact))
+    _require_minimiser(problem, lam, found, exact)
+    return found
+
+
+def solved_beside(problem: BilevelProblem, lam: Array, found: SimpleSolution) -> SimpleSolution:
+    """``solve_simple`` at a λ next to that of ``found``, where the rank is the same."""
+    there = _chosen(problem, lam, found.w, found.rank)
+    _require_minimiser(problem, lam, there, found.rank)
+    return there
+
+
+def _chosen(problem: BilevelProblem, lam: Array, w: Array, expected: int | None) -> SimpleSolution:
+    """The point where both levels' slopes are 0, from w: not yet asked whether it is a minimiser."""
     B = problem.backend
     # twice, from nearby: H may have moved, and a long way along rounded directions leaves errors
     for _ in range(2):
-        normal, flat, _ = _bases(B, problem.lower.hess_ww(lam, w).dense())
+        normal, flat, _ = _bases(problem, lam, w, expected)
         try:
-            w = _minimised(problem.lower, lam, w, normal)
+            w = minimised(problem.lower, lam, w, normal)
         except HypothesisViolated as error:
-            raise _not_convex(error.measured, "positive definite on its range") from None
+            raise _not_convex(error.measured, str(error.required)) from None
         try:
-            w = _minimised(problem.upper, lam, w, flat)
+            w = minimised(problem.upper, lam, w, flat)
+            factor_spd(B, B.mT(flat) @ problem.upper.hess_ww(lam, w).dense() @ flat)
         except HypothesisViolated as error:
             raise HypothesisViolated(
                 "F is not strictly convex along the minimisers of G",
@@ -98,13 +121,9 @@ def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> Sim
                 required="every eigenvalue of Nᵀ∇²_wwF N above 0",
                 advice="add a ridge term to F: it then chooses one of them",
             ) from None
-    normal, flat, singular = _bases(B, problem.lower.hess_ww(lam, w).dense())
+    normal, flat, singular = _bases(problem, lam, w, expected)
     lower, upper = problem.lower.grad_w(lam, w), B.rmatvec(flat, problem.upper.grad_w(lam, w))
-    rank = int(normal.shape[-1])
-    doubt = _rank_in_doubt(problem, rank, singular)
-    found = SimpleSolution(w, rank, singular, normal, flat, norm(lower), norm(upper), doubt)
-    _require_minimiser(problem, lam, found)
-    return found
+    return SimpleSolution(w, int(normal.shape[-1]), singular, normal, flat, norm(lower), norm(upper))
 
 
 def _checked(problem: Any, lam: Any, start: Any) -> tuple[BilevelProblem, Array, Array]:
@@ -127,51 +146,88 @@ def _checked(problem: Any, lam: Any, start: Any) -> tuple[BilevelProblem, Array,
     return problem, lam, w
 
 
-def _bases(B: Backend, H: Array) -> tuple[Array, Array, Any]:
-    """Columns that span the range and the null space of a positive semidefinite H, and its singular values."""
+def _bases(problem: BilevelProblem, lam: Array, w: Array, expected: int | None) -> tuple[Array, Array, Any]:
+    """Columns that span the range and the null space of H, which must have no eigenvalue < 0; its singular values.
+
+    Where an eigenvalue is too small for that, or more than ``expected`` count, what cancels in H is looked at, too.
+    """
+    B, H = problem.backend, problem.lower.hess_ww(lam, w).dense()
     if B.exact:
         return (*exact_bases(B, H), np.sort(np.abs(np.linalg.eigvalsh(to_numpy(H))))[::-1])
     values, vectors = B.xp.linalg.eigh(H)
     singular = to_numpy(values)[::-1]
-    rank = _rank(singular, B.eps)
-    flat, normal = vectors[:, : len(singular) - rank], vectors[:, len(singular) - rank :]
+    d, small = len(singular), _small(singular, B.eps)
+    more = expected is not None and expected < d and singular[expected] > small
+    if d and (more or singular[-1] < -small):
+        small = hessian_floor(problem.lower, lam, w, H)
+        if singular[-1] < -small:
+            measured = f"smallest eigenvalue of its Hessian {singular[-1]:.6g}"
+            raise _not_convex(measured, f">= 0, up to rounding {small:.3g}")
+    rank = int((singular > small).sum())
+    flat, normal = vectors[:, : d - rank], vectors[:, d - rank :]
     return normal, flat, np.sort(np.abs(singular))[::-1]
 
 
-def _rank(singular: np.ndarray, eps: float) -> int:
-    """How many eigenvalues, the largest first, exceed what rounding makes of 0; none may be as far below."""
-    floor = 10 * len(singular) * eps * np.abs(singular).max(initial=0.0)
-    if singular.size and singular[-1] < -floor:
-        measured = f"smallest eigenvalue of its Hessian {singular[-1]:.6g}"
-        raise _not_convex(measured, f">= 0, up to rounding {floor:.3g}")
-    return int((singular > floor).sum())
+def _small(singular: np.ndarray, eps: float) -> float:
+    """What rounding makes of an eigenvalue 0 of H, 10 d eps times the largest: none up to here counts."""
+    return float(10 * len(singular) * eps * np.abs(singular).max(initial=0.0))
 
 
-def _rank_in_doubt(problem: BilevelProblem, rank: int, singular: np.ndarray) -> str:
-    """Why the rank is not sure, or "": a singular value below the floor, but above a tenth of it.
+def _rank_in_doubt(problem: BilevelProblem, found: SimpleSolution, exact: int | None) -> str:
+    """Why the rank may be another one, or "".
 
-    d eps (of the largest) is what a product of d terms leaves of 0, 10 d eps what ``_rank`` allows for, as H may come
-    from longer sums: in between it may be either. Where G says through which matrix it sees w, its exact rank decides.
+    Where G says through which matrix it sees w, that matrix's exact rank decides: where it is another one, floats solve
+    another problem, as of data that were centred in floats. Else a singular value that is taken for 0 and above d eps
+    of the largest leaves doubt: d eps is what a product of d terms leaves of 0, 10 d eps what ``_small`` allows for, as
+    H may come from longer sums.
     """
-    B, d = problem.backend, len(singular)
-    if B.exact or rank == d or singular[rank] <= d * B.eps * singular[0]:
+    B, d, rank, singular = problem.backend, problem.d, found.rank, found.singular
+    if B.exact or exact == rank:
         return ""
-    if problem.lower.through() is None:
+    counted, dropped = found.gap
+    unclear = rank < d and dropped > d * B.eps * singular[0]
+    if exact is None:
         return (
-            f"the rank is in doubt: the singular value {singular[rank]:.3g} is taken for 0, of {singular[0]:.3g} the "
+            f"the rank is in doubt: the singular value {dropped:.3g} is taken for 0, of {singular[0]:.3g} the "
             f"largest; rounding makes at least {d * B.eps * singular[0]:.3g} of 0, at most ten times as much"
+            if unclear
+            else ""
         )
-    lower = problem.lower.to("rational")
-    exact = int(exact_bases(lower.backend, lower.through())[0].shape[-1])
-    if exact > rank:
+    if exact > rank and unclear:
         raise HypothesisViolated(
             "floats do not see the rank of the lower Hessian",
             measured=f"{rank} singular values above rounding, of {shown(singular)}",
             required=f"{exact}, the exact rank of the matrix through which G sees w",
-            advice="scale the columns alike, or round the data to fewer bits before they are multiplied; over the "
-            "rationals a quadratic G has its exact rank",
+            advice=ROUNDED,
         )
-    return ""
+    advice = (
+        ROUNDED
+        if exact > rank
+        else "through() lacks rows by which w enters, or rounding passes for curvature"
+    )
+    return (
+        f"the rank counted in floats is {rank}, that of the matrix through which G sees w is {exact}: the singular "
+        f"value {counted:.3g} counts, {dropped:.3g} does not, of {singular[0]:.3g} the largest; {advice}"
+    )
+
+
+def _exact_rank(lower: Objective) -> int | None:
+    """Of the matrix through which G sees w; None where G tells none, or none over the rationals, or without flint.
+
+    Modulo a prime, where no number grows: never above the exact rank, and below it only where the prime divides every
+    larger minor (of data not made for it one chance in 10¹⁸, about). Where a bound is proved, elimination decides.
+    """
+    rows: Any = lower.through()
+    if lower.backend.exact or rows is None or rows.ndim != 2 or rows.shape[-1] != lower.d:
+        return None
+    try:
+        rows = lower.to("rational").through()
+    except (BadInput, BackendUnavailable):
+        return None
+    import flint
+
+    whole, _ = flint.fmpq_mat(len(rows), lower.d, rows.reshape(-1).tolist()).numer_denom()
+    return int(flint.nmod_mat(whole, PRIME).rank())
 
 
 def _not_convex(measured: Any, required: str) -> HypothesisViolated:
@@ -205,41 +261,6 @@ def exact_bases(B: Backend, rows: Array) -> tuple[Array, Array]:
     return normal, flat
 
 
-def _minimised(f: Objective, lam: Array, w: Array, columns: Array) -> Array:
-    """argmin of f(λ, ·) on w + span(columns), to the rounding of ∇_wf, which the columns do not make smaller."""
-    B, whole = f.backend, BilevelProblem(f, f)
-    origin = B.zeros((columns.shape[-1],))
-    if not columns.shape[-1]:
-        return w
-    for step in range(STEPS):
-        inside = Restricted(f, w, columns, B)
-        r = inside.grad_w(lam, origin)
-        correction = -factor_spd(B, inside.hess_ww(lam, origin).dense()).solve(r)
-        floor = floor_at(whole, lam, w, f.hess_ww(lam, w).dense(), r)
-        if bool(B.dot(r, r) <= floor * floor):
-            left = inside.grad_w(lam, correction)  # one more correction, where it helps
-            return inside.point(correction) if bool(B.dot(left, left) < B.dot(r, r)) else w
-        if not B.exact:
-            x, _ = line_search(BilevelProblem(inside, inside), lam, origin, r, correction, B.dot(r, r) < 0)
-            w = inside.point(x)
-        elif step < 2:  # nothing to search: an affine gradient is solved by the full step
-            w = inside.point(correction)
-        else:
-            raise BadInput(
-                "the problem has no closed form over the rationals",
-                measured="the gradient is not 0 after two Newton steps",
-                required="∇_wG and ∇_wF affine in w (quadratic levels)",
-                advice="use float64",
-            )
-    raise NotConverged(
-        "Newton's method does not solve the simple bilevel problem",
-        measured=f"gradient {norm(r):.3e} after {STEPS} steps",
-        required=f"<= {float(floor):.3e}, its rounding floor",
-        advice="start nearer; slow convergence means that the curvature vanishes where the minimum is, or that "
-        "there is none, as of exp(w)",
-    )
-
-
 def neighbours(problem: BilevelProblem, lam: Array) -> Iterator[Array]:
     """λ ± δ s projected onto λ's set, δ = eps^(1/4) (1 + max|λ|), s_i = ½(x_i + sign x_i) for x_i = sin i, and cos i.
 
@@ -268,9 +289,11 @@ def floors(problem: BilevelProblem, lam: Array, found: SimpleSolution) -> tuple[
     return sizes[0], sizes[1] + turn
 
 
-def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolution) -> None:
+def _require_minimiser(
+    problem: BilevelProblem, lam: Array, found: SimpleSolution, expected: int | None
+) -> None:
     """∇_wG = 0 and Nᵀ∇_wF = 0 at w, no kink there, and at λ's neighbours H has no higher rank."""
-    B, w, values = problem.backend, found.w, shown(found.singular)
+    w, values = found.w, shown(found.singular)
     lower, upper = floors(problem, lam, found)
     if not (found.residual_lower <= lower and found.residual_upper <= upper):
         raise HypothesisViolated(
@@ -287,7 +310,7 @@ def _require_minimiser(problem: BilevelProblem, lam: Array, found: SimpleSolutio
     require_attained("G(λ, ·)", problem.lower, lam, w, H, found.normal, lower)
     require_attained("F(λ, ·) along the minimisers of G", problem.upper, lam, w, Q, found.flat, upper)
     for near in neighbours(problem, lam):
-        normal, _, singular = _bases(B, problem.lower.hess_ww(near, w).dense())
+        normal, _, singular = _bases(problem, near, w, expected)
         if normal.shape[-1] > found.rank:  # a lower one is another λ's affair: near λ no rank is lower
             raise HypothesisViolated(
                 "the rank of the lower Hessian changes at λ",
@@ -334,5 +357,12 @@ def rcond_of(found: SimpleSolution) -> float:
 
 
 def turned(B: Backend, found: SimpleSolution) -> float:
-    """How far rounding may turn the null space of H."""
-    return 0.0 if B.exact else 10 * len(found.singular) * B.eps / rcond_of(found)
+    """How far rounding may turn the null space of H: the error of H over the smallest curvature that counts.
+
+    An error of 10 d eps of the largest, or d times what is left of the zeros, which tells the size of its entries.
+    """
+    if B.exact:
+        return 0.0
+    d, left = len(found.singular), found.gap[1]
+    largest = float(found.singular[0]) if found.rank else 1.0
+    return max(10 * d * B.eps, d * left / largest) / rcond_of(found)
