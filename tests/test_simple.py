@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from fractions import Fraction as Q
 
 import numpy as np
@@ -14,11 +15,12 @@ from refimpl.combined import Combined, Restricted
 from refimpl.errors import BadInput, HypothesisViolated, NotConverged
 from refimpl.exact import improved_hypergradient, solve_simple
 from refimpl.exact.descent import _length, minimised
+from refimpl.exact.improved import _responses
 from refimpl.exact.simple import floors
 from refimpl.operators import matrix
 from refimpl.sets import Ball, Box
 from refimpl.solvers.newton import ARMIJO
-from refimpl.zoo import logistic, quadratic, uppers, weighted_softmax
+from refimpl.zoo import logistic, overparametrised, quadratic, uppers, weighted_softmax
 from tests.backends import everywhere, on_cpu
 from tests.rounding import EPS, assert_rounded, exactly, squared_distance
 
@@ -364,6 +366,17 @@ def test_the_floor_of_the_rank_is_that_of_the_numbers():
         assert solve_simple(ri.BilevelProblem(problem.upper, silent), [3.0]).rank == rank
 
 
+def test_the_estimate_knows_that_the_direct_term_is_rounded():
+    """w = v = 0: all of the error is that of ∇_λF, a mean of three numbers."""
+    # kills: improved/estimate-without-the-direct-term
+    none, ones = np.zeros((3, 1, 1)), np.ones((3, 1, 1))
+    F = quadratic.Quadratic(ones, none, none, np.zeros((3, 1)), np.array([[0.1], [0.2], [0.7]]))
+    G = quadratic.objective(ww=np.eye(1), n=1)
+    found = improved_hypergradient(ri.BilevelProblem(F, G), [1.0], certify="never")
+    wanted = (Q(0.1) + Q(0.2) + Q(0.7)) / 3
+    assert 0 < abs(Q(float(found.value[0])) - wanted) <= Q(found.bound)
+
+
 def test_dropout_problems():
     """E over masks of w: H becomes diagonal but for its off-diagonal products, and stays singular where w_2 is free."""
     G = quadratic.objective(ww=np.diag([2.0, 0.0, 1.0]), lw=np.array([[-1.0, 0.0, 1.0]]))
@@ -698,3 +711,54 @@ def test_hundreds_of_weights_that_saturate():
     lower, upper = floors(task, lam, found)
     assert np.linalg.norm(task.lower.grad_w(lam, found.w)) <= lower
     assert np.linalg.norm(found.flat.T @ task.upper.grad_w(lam, found.w)) <= upper
+
+
+# -- by what errors of the slopes move ∇f ----------------------------------------------------------------------
+@pytest.mark.parametrize("loss", ["least squares", "logistic"])
+@pytest.mark.parametrize("which", ["lower", "upper"])
+def test_the_responses_are_those_of_tilted_levels(loss, which):
+    """G + α·w or F + β·w: ∇_wG, or Nᵀ∇_wF, is −α, −β at the tilted w_λ. The remainder is of second order."""
+    # kills: simple/response mutants
+    problem = overparametrised.random(d=5, rank=3, seed=7, loss=loss)
+    lam = problem.start() + np.linspace(-1, 1, problem.n)
+    found = improved_hypergradient(problem, lam, certify="never")
+    at, (_, to_lower, to_upper) = found.solution, _responses(problem, lam, found.solution, found.v)
+    columns, matrix = (at.normal, to_lower) if which == "lower" else (at.flat, to_upper)
+    direction = np.array([1.0, -2.0, 0.5])[: columns.shape[1]]
+
+    def formula(tilt):
+        """∇_λF − ∇²_λwG H⁺∇_wF at the tilted solution, with NumPy's pseudoinverse, cut where the rank is."""
+        slope = quadratic.objective(ww=np.zeros((5, 5)), w1=columns @ direction, n=problem.n)
+        levels = {"upper": problem.upper, "lower": problem.lower}
+        levels[which] = Combined(1, levels[which], tilt, slope)
+        w = solve_simple(ri.BilevelProblem(**levels), lam).w
+        H = np.linalg.pinv(problem.lower.hess_ww(lam, w).dense(), rcond=at.gap[0] / at.singular[0] / 2)
+        direct, cross = problem.upper.grad_lam(lam, w), problem.lower.cross(lam, w).dense()
+        return direct - cross @ H @ problem.upper.grad_w(lam, w)
+
+    def remainder(tilt):
+        return np.linalg.norm(formula(tilt) - found.value + tilt * matrix @ direction)
+
+    tilts = 2.0 ** -np.arange(12, 15)
+    errors = [remainder(t) for t in tilts]
+    hidden = 10 * found.bound + EPS["float64"] ** (2 / 3) * tilts[0] * np.linalg.norm(matrix) * 10
+    assert np.linalg.norm(matrix @ direction) * tilts[-1] > 10 * hidden  # not lost in what rounding hides
+    for coarse, fine in itertools.pairwise(errors):
+        assert fine <= coarse / 3 + hidden
+    assert errors[0] <= 0.5 * tilts[0] * np.linalg.norm(matrix @ direction)
+
+
+def test_an_estimate_that_leaves_the_domain_is_none():
+    """∇²_wwG is a number within 10⁻⁶ of w_λ = λ only, nearer than where third derivatives are looked for."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Edged(quadratic.Quadratic):
+        def hess_ww(self, lam, w):
+            return (1.0 if np.abs(w - lam).max() < 1e-6 else np.nan) * super().hess_ww(lam, w)
+
+    F = quadratic.objective(ww=np.eye(1), n=1)
+    G = quadratic.objective(ww=np.eye(1), lw=[[-1.0]])
+    problem = ri.BilevelProblem(F, Edged(G.ww, G.lw, G.ll, G.w1, G.l1))
+    found = improved_hypergradient(problem, [2.0], start=[2.0], certify="never")
+    assert (found.value, found.bound) == (2.0, np.inf)
+    assert improved_hypergradient(ri.BilevelProblem(F, G), [2.0], certify="never").bound < np.inf

@@ -7,12 +7,13 @@ of H⁻¹. No derivative of H⁺ or of the null space N is needed (improved-bile
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from refimpl.arrays import factor_spd, to_numpy
+from refimpl.arrays import Backend, factor_spd, to_numpy
 from refimpl.arrays.backend import Array
 from refimpl.errors import HypothesisViolated, NotConverged
 from refimpl.exact.attained import norm
@@ -20,6 +21,7 @@ from refimpl.exact.chosen import proved_error
 from refimpl.exact.hypergradient import Kind, proved_or_why, require_certify
 from refimpl.exact.simple import SimpleSolution, floors, rcond_of, shown, solve_simple, solved_beside, turned
 from refimpl.problem import BilevelProblem
+from refimpl.solvers.lower import overflow_allowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,34 +138,63 @@ def _require_neighbours_bounded(problem: BilevelProblem, lam: Array, found: Simp
 
 
 def _estimate(problem: BilevelProblem, lam: Array, found: SimpleSolution, v: Array) -> float:
-    """First-order size of the error of ∇f at λ as the levels round it; ∇³_wwwG and F's third derivatives apart.
+    """First-order size of the error of ∇f at λ as the levels round it; inf where a difference leaves their domain.
 
-    Gradients are known to a tenth of their rounding floors (no 10). That leaves w as uncertain as ``moved``, and
-    H v = ∇_wF as ``adjoint``; ‖H⁺∇²_wλG‖, by a solve, brings the latter into ∇f.
+    Gradients are known to a tenth of their rounding floors (no 10); ``_responses`` tell what that makes of ∇f by way of
+    w. It makes H v = ∇_wF as uncertain again, besides H's own rounding: C H⁺ brings that into ∇f, C = ∇²_λwG.
     """
-    B, F, G, w, R, N = problem.backend, problem.upper, problem.lower, found.w, found.normal, found.flat
-    H, Q, cross = G.hess_ww(lam, w).dense(), F.hess_ww(lam, w).dense(), G.cross(lam, w).dense()
-    at_origin = G.cross(lam, 0 * w).dense()  # what may have cancelled; what changes from here to w is ∇³_λwwG
-    sizes = [_size(a) for a in (H, Q, F.cross(lam, w).dense(), cross, at_origin)]
-    size_H, size_Q, cross_F, cross_G = *sizes[:3], sizes[3] + sizes[4]
+    B, F, G, w = problem.backend, problem.upper, problem.lower, found.w
+    cross, at_origin = (
+        _size(G.cross(lam, at).dense()) for at in (w, 0 * w)
+    )  # there, what may have cancelled
     lower, upper = (x / 10 for x in floors(problem, lam, found))
     lower, upper = max(lower, found.residual_lower), max(upper, found.residual_upper)
-    eps, moved, through = problem.d * B.eps, 0.0, 0.0
-    if found.rank:
-        moved = lower / float(found.singular[found.rank - 1])
-        through = _size(factor_spd(B, B.mT(R) @ H @ R).solve(cross @ R)) if problem.n else 0.0
-    if found.rank < problem.d:
-        along = B.mT(N) @ Q @ N
-        follows = (
-            _size(factor_spd(B, along).solve(B.mT(R) @ Q @ N)) if found.rank else 0.0
-        )  # N's part follows R's
-        moved += follows * moved + upper / float(np.linalg.eigvalsh(to_numpy(along))[0])
-    adjoint = upper + size_Q * moved + eps * size_H * norm(v)
-    direct = eps * norm(F.grad_lam(lam, w)) + cross_F * moved
-    turns = cross_G * norm(v) * (eps + moved / (norm(w) or 1.0))
-    return direct + turns + through * adjoint
+    through, to_lower, to_upper = (_size(a) for a in _responses(problem, lam, found, v))
+    eps = problem.d * B.eps
+    adjoint = upper + eps * _size(G.hess_ww(lam, w).dense()) * norm(v)
+    direct = eps * (norm(F.grad_lam(lam, w)) + (cross + at_origin) * norm(v))
+    error = direct + through * adjoint + to_lower * lower + to_upper * upper
+    return error if error < float("inf") else float("inf")
+
+
+def _responses(
+    problem: BilevelProblem, lam: Array, found: SimpleSolution, v: Array
+) -> tuple[Array, Array, Array]:
+    """C H⁺R (n, rank), and by what ∇f moves with Rᵀ∇_wG, (n, rank), and with Nᵀ∇_wF, (n, d − rank), to first order.
+
+    Where Rᵀ∇_wG = α and Nᵀ∇_wF = β instead of 0, w moves by R a + N b, RᵀHR a = α, NᵀQN b = β − NᵀQR a, Q = ∇²_wwF.
+    The formula ∇_λF − C v with H v = ∇_wF moves by K of it,
+
+        K = ∇²_λwF − M − C H⁺(Q − T),   M = d/dh C(λ, w + h v),   T = d/dh H(λ, w + h v) at h = 0:
+
+    third derivatives are symmetric, so that M u is by what C v moves along any u. Central differences along v, over
+    eps^(1/3) (1 + ‖w‖). The products stand inside the norms: ‖C‖ ‖v‖ ‖H⁺‖ for them may be 10⁴ times as much.
+    """
+    B, F, G, w, R, N = problem.backend, problem.upper, problem.lower, found.w, found.normal, found.flat
+    H, Q = G.hess_ww(lam, w).dense(), F.hess_ww(lam, w).dense()
+    M, T = 0 * G.cross(lam, w).dense(), 0 * H
+    if found.rank and (length := norm(v)):
+        h = B.eps ** (1 / 3) * (1 + norm(w)) / length
+        with overflow_allowed():
+            M, T = (
+                (level(lam, w + h * v).dense() - level(lam, w - h * v).dense()) / (2 * h)
+                for level in (G.cross, G.hess_ww)
+            )
+    on_range, on_flat = _rows_solved(B, B.mT(R) @ H @ R), _rows_solved(B, B.mT(N) @ Q @ N)
+    through = on_range(G.cross(lam, w).dense() @ R)
+    K = F.cross(lam, w).dense() - M - through @ (B.mT(R) @ (Q - T))
+    to_upper = on_flat(K @ N)
+    return through, on_range(K @ R - to_upper @ (B.mT(N) @ Q @ R)), to_upper
+
+
+def _rows_solved(B: Backend, A: Array) -> Callable[[Array], Array]:
+    """rows ↦ rows A⁻¹ for a positive definite A, which may be 0 × 0."""
+    return factor_spd(B, A).solve if A.shape[-1] else lambda rows: rows
 
 
 def _size(a: Array) -> float:
-    """The spectral norm."""
-    return float(np.linalg.norm(to_numpy(a), 2)) if 0 not in a.shape else 0.0
+    """The spectral norm; inf where an entry is not finite."""
+    a = to_numpy(a)
+    if not np.isfinite(a).all():
+        return float("inf")
+    return float(np.linalg.norm(a, 2)) if 0 not in a.shape else 0.0
