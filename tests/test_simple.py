@@ -713,6 +713,22 @@ def test_hundreds_of_weights_that_saturate():
     assert np.linalg.norm(found.flat.T @ task.upper.grad_w(lam, found.w)) <= upper
 
 
+def test_a_start_that_saturates_is_left():
+    """320 weights from ‖w‖ = 180, where floats see a lower rank: the value is the one from the origin, to rounding."""
+    # kills: simple/two-passes-while-the-rank-moves
+    task = weighted_softmax.digits(
+        train=150, validation=100, classes=range(5), singular=True, reg=0.0, reg_upper=0.1, smoothing=0.3
+    )
+    far = 10 * np.random.default_rng(2).standard_normal(task.d)
+    near, found = (improved_hypergradient(task, task.start(), start=w, certify="never") for w in (None, far))
+    assert (near.solution.rank, found.solution.rank) == (216, 216)
+    assert (
+        np.linalg.norm(near.value - found.value)
+        <= near.bound + found.bound
+        < 1e-3 * np.linalg.norm(near.value)
+    )
+
+
 # -- by what errors of the slopes move ∇f ----------------------------------------------------------------------
 @pytest.mark.parametrize("loss", ["least squares", "logistic"])
 @pytest.mark.parametrize("which", ["lower", "upper"])

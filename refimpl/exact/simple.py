@@ -63,11 +63,11 @@ class SimpleSolution:
 def solve_simple(problem: BilevelProblem, lam: Any, *, start: Any = None) -> SimpleSolution:
     """w_λ = argmin F(λ, ·) over Argmin G(λ, ·): Newton's method on G along the range of H, on F along its null space.
 
-    From ``start`` (the origin), twice: the second time near the solution, with H there. One λ at a time: the ranks of
-    several may differ, and leading axes are refused. Cost: three eigendecompositions of H (d³), two at each pair of λ's
-    neighbours, the Newton steps, 2 d gradients around w, and the rank of G's ``through()`` modulo a prime. Raises
-    ``NotConverged``, as also where G has no minimiser and its slope's rounding falls with it, and
-    ``HypothesisViolated``, with the singular values measured, where
+    From ``start`` (the origin), twice, or until H's rank stays: the last time near the solution, with H there. One λ at
+    a time: the ranks of several may differ, and leading axes are refused. Cost: three eigendecompositions of H (d³),
+    two at each pair of λ's neighbours, the Newton steps, 2 d gradients around w, and the rank of G's ``through()``
+    modulo a prime. Raises ``NotConverged``, as also where G has no minimiser and its slope's rounding falls with it,
+    and ``HypothesisViolated``, with the singular values measured, where
 
     - the rank of H is higher at a neighbour λ ± δ s, projected onto λ's set, δ = eps^(1/4) (1 + max|λ|): w_λ need not
       be continuous there (in floats a singular value of order δ⁴ is none);
@@ -104,9 +104,12 @@ def solved_beside(problem: BilevelProblem, lam: Array, found: SimpleSolution) ->
 def _chosen(problem: BilevelProblem, lam: Array, w: Array, expected: int | None) -> SimpleSolution:
     """The point where both levels' slopes are 0, from w: not yet asked whether it is a minimiser."""
     B = problem.backend
-    # twice, from nearby: H may have moved, and a long way along rounded directions leaves errors
-    for _ in range(2):
-        normal, flat, _ = _bases(problem, lam, w, expected)
+    passes, rank = 0, -1
+    normal, flat, singular = _bases(problem, lam, w, expected)
+    # twice, from nearby: H may have moved, and a long way along rounded directions leaves errors; and while H's rank
+    # moves, as from where a level saturates: it can rise d times
+    while passes < 2 or (normal.shape[-1] != rank and passes < 2 + problem.d):
+        passes, rank = passes + 1, normal.shape[-1]
         try:
             w = minimised(problem.lower, lam, w, normal)
         except HypothesisViolated as error:
@@ -121,7 +124,7 @@ def _chosen(problem: BilevelProblem, lam: Array, w: Array, expected: int | None)
                 required="every eigenvalue of Nᵀ∇²_wwF N above 0",
                 advice="add a ridge term to F: it then chooses one of them",
             ) from None
-    normal, flat, singular = _bases(problem, lam, w, expected)
+        normal, flat, singular = _bases(problem, lam, w, expected)
     lower, upper = problem.lower.grad_w(lam, w), B.rmatvec(flat, problem.upper.grad_w(lam, w))
     return SimpleSolution(w, int(normal.shape[-1]), singular, normal, flat, norm(lower), norm(upper))
 
