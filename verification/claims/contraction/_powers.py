@@ -19,9 +19,18 @@ import numpy as np
 
 from refimpl.constants import Constants, Noise
 from refimpl.rates import Harmonic
+from verification.claims.contraction._at_infinity import AtInfinity
 
 CONSTANTS = ("L_E", "L_Phi", "nu1", "nu2", "mu1", "mu2", "nu1_bar", "nu2_bar", "mu1_bar", "mu2_bar", "B")
 NOISES = ("sigma1", "sigma2", "d_sigma1", "d_sigma2", "sigma1_E", "sigma2_E")
+
+
+@dataclass(frozen=True)
+class InKappa(Constants):
+    """Constants whose q is a function of κ: between 0 and 1 for all large κ, and no number."""
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.q < 1
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,8 @@ class Family:
         """At a rational number κ, or at the function κ."""
         q: Any = 1 - 1 / kappa
         known: dict[str, Any] = {name: self.fixed[name] for name in CONSTANTS}
-        return Constants(q, **known), Noise(**{name: self.fixed[name] for name in NOISES})
+        kind = InKappa if isinstance(kappa, AtInfinity) else Constants
+        return kind(q, **known), Noise(**{name: self.fixed[name] for name in NOISES})
 
     @property
     def drop(self) -> Fraction:
