@@ -151,6 +151,21 @@ def test_the_heavy_ball_attains_it(h):
         assert Fr(solver.rho(of_spectrum(h, s, B=Fr(1)))) <= ran * (1 + spread)
 
 
+@pytest.mark.parametrize("t", [100, 1100, 5000])
+def test_the_heavy_ball_is_stated_after_any_number_of_steps(t):
+    """U_t(1.24) is above 1.97^t, which floats do not hold; 2⁻ᵗU_t they do."""
+    # kills: heavy-ball-overflow
+    q, x = 0.99, Fr(5, 4) - (1 - Fr(0.99))  # x = (1 + β − h)/(2√β), β = 1/4, at h = 1 − q
+    y = float(x) + math.sqrt(float(x * x - 1))  # U_t = (y^{t+1} − y^{−t−1})/(y − 1/y)
+    logs = [(t + 1 - i) * math.log(y) + math.log1p(-(y ** (-2 * (t + 1 - i)))) for i in (0, 1)]
+    expected = 2 * (
+        logs[0] - math.log(y - 1 / y) - t * math.log(2) + math.log1p(math.exp(logs[1] - logs[0]) / 2)
+    )
+    found = math.log(solvers.HeavyBall(t, 1.0, 0.25).rho(of(q=q, B=1.0)))
+    # t roundings and y's, each to 10 eps, and t times that of log y
+    assert abs(found - expected) <= 10 * EPS["float64"] * (4 * t + 10) * (1 + y / (y - 1 / y))
+
+
 def test_newton_is_there_after_a_step():
     # kills: newton-before-its-step
     solver, c = solvers.Newton(tol=0, steps=1), of(q=HALF, B=Fr(3))

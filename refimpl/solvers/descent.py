@@ -123,12 +123,11 @@ class HeavyBall(Iteration):
                 "η(1 + q) < 2(1 + momentum), else an error may not vanish",
                 "take step <= constants.step, the s of the map w − s ∇_wG that the constants belong to",
             )
-        root = math.sqrt(beta)
-        x = max(1, *(abs(1 + beta - eta * h) / (2 * root) for h in (1 - q, 1 + q)))
-        newer, older = 1, 0  # U_0 and U_{−1}
+        twice = max(2 * math.sqrt(beta), *(abs(1 + beta - eta * h) for h in (1 - q, 1 + q)))  # 2x√β
+        newer, older = 1, 0  # β^{t/2}U_t, as U_t alone overflows where its share of B² does not
         for _ in range(t):
-            newer, older = 2 * x * newer - older, newer
-        return beta**t * (newer + root * older) ** 2 * constants.B**2
+            newer, older = twice * newer - beta * older, newer
+        return (newer + beta * older) ** 2 * constants.B**2
 
 
 @dataclass(frozen=True, eq=False)
