@@ -291,6 +291,7 @@ BAD = {
     "L": {"L": -1},
     "noise of another map": {"noise": Noise(sigma1=1.0, step=0.5)},
     "another method": {"method": SID(t=1, k=1)},
+    "draws without noise": {"noise": None},
 }
 
 

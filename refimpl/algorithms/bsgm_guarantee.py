@@ -190,10 +190,10 @@ def bsgm_guarantee(
 ) -> BSGMGuarantee:
     """Theorem 16 (i), 16 (ii) or 17 for a BSGM, its conditions on t, k, J, α and η checked.
 
-    noise: of the method's draws, ``noise(problem, lam, growth=2, batch=method.batch)``; None: there is none. L:
-    ``constants.L_f`` unless given. Where a condition is missed, warns ``OutsideTheory`` with the number by which; what
-    is returned then is of kind "outside theory" and has no bound. Raises ``BadInput``, also for constants and noise of
-    two maps. Cost: S values of each length.
+    noise: of the method's draws, ``noise(problem, lam, growth=2, batch=method.batch)``; None: there is none, which is
+    refused in theorem 16 where the method draws data. L: ``constants.L_f`` unless given. Where a condition is missed,
+    warns ``OutsideTheory`` with the number by which; what is returned then is of kind "outside theory" and has no bound.
+    Raises ``BadInput``, also for constants and noise of two maps. Cost: S values of each length.
 
     >>> from refimpl.constants import Region
     >>> from refimpl.constants import constants as constants_of
@@ -205,6 +205,13 @@ def bsgm_guarantee(
     >>> found.kind, round(found.bound(1.0), 3)
     ('theory', 0.818)
     """
+    if noise is None and theorem != "17" and getattr(method, "batch", None) is not None:
+        raise BadInput(
+            f"theorem {theorem} needs the noise of the draws",
+            measured=f"noise=None, batch={method.batch!r}",
+            required="a Noise, or a method that takes all data in every draw",
+            advice="noise(problem, lam, growth=2, batch=method.batch) states it; Noise() says that there is none",
+        )
     known = Noise(step=constants.step) if noise is None else noise
     L = constants.L_f if L is None else L
     found = BSGMGuarantee(method, constants, known, theorem, c3, steps, L)

@@ -108,7 +108,8 @@ def _length(inside: Restricted, lam: Array, r: Array, p: Array, hidden: float) -
 
     Armijo's condition on the value, from slopes: near the minimum, where values agree to their last bit, slopes still
     tell. A full step on a quadratic has φ'(½) = φ'(0)/2 and φ'(1) = 0. ‖∇f‖ is no merit: where f saturates it may fall
-    while f rises, and a step into a region without curvature is taken. ``hidden``: what rounding leaves unknown of ∇f.
+    while f rises, and a step into a region without curvature is taken. ``hidden``: what rounding
+    leaves unknown of ∇f, and is allowed for: within some thousand of it a step may pass that does not descend.
     """
     B = inside.backend
     start, size = float(B.dot(r, p)), norm(p)

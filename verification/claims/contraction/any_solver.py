@@ -211,6 +211,17 @@ def at_most(bound: Callable[[Sizes], float]) -> Callable[[Solved], Measurement]:
     return measure
 
 
+def kept(one: Solved) -> Measurement:
+    """What the two solvers leave against what they state: of the two, the one that is nearer to it, or beyond."""
+    s = one.stated
+    relative = EPS * 20 * (one.p["t"] + one.p["k"] + 10 * s.of.kappa_q)
+    both = [
+        Measurement(observed=float(found), bound=stated, rounding=relative * stated)
+        for found, stated in zip(one.reached, (s.rho, s.sigma), strict=True)
+    ]
+    return max(both, key=lambda m: m.used)
+
+
 def _kept(which: int, name: str) -> Callable[[Solved], tuple[bool, Any]]:
     def predicate(one: Solved) -> tuple[bool, Any]:
         found, stated = float(one.reached[which]), getattr(one.stated, name)
@@ -269,6 +280,7 @@ TIGHT = one(
     h=[1], C=[-1], D=[1], e=[1], a=[1], x=[1], lower="newton", linear="direct"
 )  # SMALL of theorem 5, as a minimisation
 SLOW = one(h=[1, 9], C=EYE, e=[1, 1], k=1)  # conjugate gradients after one step of two
+TERMS = one(h=[1, 9], C=EYE, e=[1, 0], k=1, linear="neumann")  # the adjoint along the smallest eigenvalue
 START = one(h=[1, 9], K=EYE, w0=[1, 1], t=2)  # gradient descent on its way
 DRAWN = one(h=[1, 4], C=EYE, D=EYE, e=[1, 2], a=[1, 0], x=[0, 1], M=[1, 0, 0, 1], w0=[1, -1], t=3, J=2)
 BALL = one(h=[1, 100], K=EYE, w0=[1, 1], t=20, lower="heavy ball")
@@ -337,5 +349,39 @@ CLAIMS = (
         r"so that the forms for (7) say nothing of them. Equality: $\ell=\frac12w^2-(1+\zeta)\lambda w$, $\hat "
         r"E=w(1+\xi)+\xi\lambda$ with both stages solved: 6.",
         **COMMON,
+    ),
+    Claim(
+        id="contraction/any-solver@rates",
+        title="Gradient descent, heavy ball, Newton, conjugate gradients and Neumann keep the rates they state",
+        source=SOURCE,
+        statement=r"$$\|w_t-w(\lambda)\|^2\le\rho(t),\quad E\|v_k-\bar v\|^2\le\sigma(k)$$ with the $\rho$ and "
+        r"$\sigma$ of any-solver, where they are hypotheses",
+        measure=kept,
+        controls=(
+            Control(
+                "heavy ball stating its asymptotic rate",
+                kind="formula",
+                measure=kept,
+                params=BALL | {"asymptotic": 1},
+            ),
+            Control("one sample's Hessian inverted", kind="formula", measure=kept, params=SAMPLED),
+            Control("ρ stated 1 % too small", kind="formula", measure=kept, params=START | {"rho": 0.99}),
+            Control(
+                "σ of Neumann stated 1 % too small",
+                kind="formula",
+                measure=kept,
+                params=TERMS | {"sigma": 0.99},
+            ),
+            Control(
+                "σ of conjugate gradients stated 100 times too small",
+                kind="formula",
+                measure=kept,
+                params=SLOW | {"sigma": 0.01},
+            ),
+        ),
+        equality=Equality(params=START, reaches=1 - 2.0**-26),
+        notes="Gradient descent attains its rate where $w_0$ lies at either end of the spectrum, Neumann's where "
+        "$\\bar v$ lies at the lower end; that of conjugate gradients is Chebyshev's bound times 4κ.",
+        **{**COMMON, "hypotheses": (), "explicit": (*COMMON["explicit"], TERMS)},
     ),
 )

@@ -132,6 +132,7 @@ def _claim(slug: str) -> Claim:
         ""
         if plan.later or slug == "bsa"
         else "Judged is the exponent of an upper bound of the mean: the stationary part and what the start adds to it. "
+        "The mean's own exponent between two N may be smaller: it rises towards that bound. "
     )
     return Claim(
         id=f"contraction/table-1/{slug}@rate",
