@@ -34,7 +34,8 @@ def implicit(
     ----------
     lower, linear : from ``refimpl.solvers``; ``linear`` must fit the system (CG needs a minimisation).
     w0, v0 : starting points, the origin by default; w0 may be a Map of λ, whose Jacobian plays no part here.
-    exact : an ``exact_hypergradient`` (or its value) asks for ``curve``: the error of every adjoint iterate v_0 … v_k.
+    exact : an ``exact_hypergradient`` or ``improved_hypergradient`` (or its value), at this λ, asks for ``curve``: the
+        error of every adjoint iterate v_0 … v_k.
 
     Error <= c₁‖w_t − w(λ)‖ + (L_Φ + ν₂‖w_t − w(λ)‖)·‖v_k − v(w_t)‖ (contraction, Theorem 4 without noise), with v in
     Φ scaling: for a minimisation, divide its v by the step η of the constants (v = ηv_Φ).
