@@ -337,6 +337,17 @@ def test_linear_solvers_without_a_rate(solver, c, said):
     assert caught.value.advice
 
 
+@pytest.mark.parametrize("square", ["1", None, -1, math.nan, True])
+def test_a_square_that_is_none_is_refused(square):
+    # kills: square-unchecked
+    for solver in (
+        solvers.LU(), solvers.Cholesky(), solvers.ConjugateGradient(3), solvers.NormalCG(3), solvers.Neumann(3, HALF),
+        solvers.FixedPointAdjoint(3),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match="square"):
+            solver.sigma(of(q=HALF), square)
+
+
 def test_what_else_is_refused():
     with pytest.raises(BadInput, match="number of steps"):
         solvers.FixedPoint(3).rho(of(q=HALF), t=-1)

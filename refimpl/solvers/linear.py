@@ -25,7 +25,15 @@ from refimpl.solvers.lower import (
     require_tolerance,
     steps_taken,
 )
-from refimpl.solvers.stated import Start, condition, first_share, relative_step, relaxed_factor, unstated
+from refimpl.solvers.stated import (
+    Start,
+    condition,
+    first_share,
+    relative_step,
+    relaxed_factor,
+    require_square,
+    unstated,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +153,7 @@ class ConjugateGradient(LinearSolver):
 
     def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
         """4κ((√κ−1)/(√κ+1))^{2k} κ_q²G², κ = (1 + q)/(1 − q), of a symmetric system; at least tol²κ_q²G²."""
+        require_square(square)
         root = math.sqrt(condition(constants))
         factor, k = (root - 1) / (root + 1), steps_taken(k, self.steps)
         falls = 4 * root**2 * factor ** (2 * k) * first_share(self, constants, start)
@@ -192,6 +201,7 @@ class NormalCG(LinearSolver):
 
         Conjugate gradients for AᵀA, of condition κ²: (κ − 1)/(κ + 1) = q, and ‖A(v_k − v̄)‖ is what decreases.
         """
+        require_square(square)
         kappa, k = condition(constants), steps_taken(k, self.steps)
         falls = 4 * constants.q ** (2 * k) * first_share(self, constants, start)
         return max(falls, self.tol**2) * kappa**2 * constants.kappa_q**2 * square
@@ -228,6 +238,7 @@ class Neumann(LinearSolver):
 
     def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
         """(|1 − η| + ηq)^{2k} κ_q²G², η = step/s."""
+        require_square(square)
         factor = relaxed_factor(self, constants, relative_step(constants, self.step))
         share = factor ** (2 * steps_taken(k, self.terms)) * first_share(self, constants, start)
         return share * constants.kappa_q**2 * square
@@ -271,6 +282,7 @@ class Cholesky(LinearSolver):
 
     def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
         """0, whatever k and v_0 are."""
+        require_square(square)
         return 0 * square
 
 
@@ -286,4 +298,5 @@ class LU(LinearSolver):
 
     def sigma(self, constants: Constants, square: Any, *, k: int | None = None, start: Start = "zero") -> Any:
         """0, whatever k and v_0 are."""
+        require_square(square)
         return 0 * square

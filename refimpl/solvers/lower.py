@@ -11,7 +11,7 @@ import numpy as np
 
 from refimpl.arrays import Backend
 from refimpl.arrays.backend import Array
-from refimpl.arrays.numbers import require_number
+from refimpl.arrays.numbers import is_whole, require_number
 from refimpl.constants import Constants
 from refimpl.errors import BadInput, Diverged
 from refimpl.objective import Map
@@ -127,11 +127,11 @@ def steps_taken(given: int | None, own: int) -> int:
 
 
 def require_count(value: Any, name: str, least: int = 0) -> None:
-    """Step counts are integers >= ``least``."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    """Step counts are whole numbers >= ``least``, Python's or NumPy's."""
+    if not is_whole(value) or value < least:
         raise BadInput(
             f"{name} must be a whole number",
-            measured=value,
-            required=f"an int >= {least}",
+            measured=repr(value),
+            required=f"a whole number >= {least}",
             advice=f"pass {name}={least} or more",
         )

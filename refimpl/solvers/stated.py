@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from refimpl.arrays.numbers import require_number
 from refimpl.constants import Constants
 from refimpl.errors import BadInput, HypothesisViolated
 
@@ -40,6 +41,11 @@ def relaxed_factor(solver: object, constants: Constants, eta: Any) -> Any:
         "a factor below 1, that is η < 2/(1 + q)",
         "take step <= constants.step, the s of the map w − s ∇_wG that the constants belong to",
     )
+
+
+def require_square(square: Any) -> None:
+    """G² is a number >= 0; else ``BadInput``."""
+    require_number(square, "square", "G² = L_E² + σ_{1,E}/J, of the drawn upper gradient", closed=True)
 
 
 def condition(constants: Constants) -> Any:
