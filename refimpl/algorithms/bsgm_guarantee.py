@@ -192,7 +192,7 @@ def bsgm_guarantee(
 
     noise: of the method's draws, ``noise(problem, lam, growth=2, batch=method.batch)``; None: there is none, which is
     refused in theorem 16 where the method draws data. L: ``constants.L_f`` unless given. Where a condition is missed,
-    warns ``OutsideTheory`` with the number by which; what is returned then is of kind "outside theory", without a bound.
+    warns ``OutsideTheory`` with the number by which; the result is then of kind "outside theory" and has no bound.
     Raises ``BadInput``, also for constants and noise of two maps. Cost: S values of each length.
 
     >>> from refimpl.constants import Region
