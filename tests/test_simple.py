@@ -626,7 +626,6 @@ def saturating():
 @pytest.mark.parametrize("start", [(2.0, 3.0), (2.0, 12.0), (3.0, 3.0), (-3.0, 8.0), (12.0, -5.0)])
 def test_a_level_that_saturates_is_convex_all_the_same(start):
     """‖∇G‖ falls with z_2 while z_1 runs to 10⁹, where log cosh is straight: the value says that this is no descent."""
-    # kills: simple/merit-of-the-slope
     found = solve_simple(saturating(), [0.5], start=np.array(start) @ PLANE)
     size = 10 * (1 + np.linalg.norm(start))
     assert_rounded(found.w, np.array([0.3, 0.4, 1.0]), terms=size, count=3)
@@ -701,7 +700,6 @@ def test_what_cancels_in_the_hessian_is_neither_curvature_nor_its_lack(rows, cla
 
 def test_hundreds_of_weights_that_saturate():
     """Softmax of ten digits, 640 weights, a rank of 9 · 56: from the origin what Tikhonov's path leads to."""
-    # kills: simple/merit-of-the-slope
     task = weighted_softmax.digits(
         train=200, validation=100, singular=True, reg=0.0, reg_upper=0.1, smoothing=0.3
     )
