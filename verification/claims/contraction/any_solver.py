@@ -211,34 +211,35 @@ def at_most(bound: Callable[[Sizes], float]) -> Callable[[Solved], Measurement]:
     return measure
 
 
-def kept(one: Solved) -> Measurement:
-    """What the two solvers leave against what they state: of the two, the one that is nearer to it, or beyond."""
+def _left(one: Solved) -> tuple[Measurement, ...]:
+    """What the lower and the linear solver leave, each against what it states, to rounding."""
     s = one.stated
     relative = EPS * 20 * (one.p["t"] + one.p["k"] + 10 * s.of.kappa_q)
-    both = [
+    return tuple(
         Measurement(observed=float(found), bound=stated, rounding=relative * stated)
         for found, stated in zip(one.reached, (s.rho, s.sigma), strict=True)
-    ]
-    return max(both, key=lambda m: m.used)
+    )
 
 
-def _kept(which: int, name: str) -> Callable[[Solved], tuple[bool, Any]]:
+def kept(one: Solved) -> Measurement:
+    """Of the two, the one that is nearer to what its solver states, or beyond it."""
+    return max(_left(one), key=lambda m: m.used)
+
+
+def _kept(which: int) -> Callable[[Solved], tuple[bool, Any]]:
     def predicate(one: Solved) -> tuple[bool, Any]:
-        found, stated = float(one.reached[which]), getattr(one.stated, name)
-        slack = EPS * 20 * (one.p["t"] + one.p["k"] + 10 * one.stated.of.kappa_q)
-        return found <= stated * (1 + slack), f"{found:.4g} of {stated:.4g}"
+        m = _left(one)[which]
+        return m.observed <= m.bound + m.rounding, f"{m.observed:.4g} of {m.bound:.4g}"
 
     return predicate
 
 
 HYPOTHESES = (
-    Hypothesis(
-        "D: ρ(t)", r"\|w_t-w(\lambda)\|^2\le\rho(t),\text{ as the lower solver states}", _kept(0, "rho")
-    ),
+    Hypothesis("D: ρ(t)", r"\|w_t-w(\lambda)\|^2\le\rho(t),\text{ as the lower solver states}", _kept(0)),
     Hypothesis(
         "D: σ(k)",
         r"E\|v_k-\bar v(w_t)\|^2\le\sigma(k),\text{ as the linear solver states}",
-        _kept(1, "sigma"),
+        _kept(1),
     ),
 )
 _BOXES = {
